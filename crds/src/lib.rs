@@ -1,0 +1,15 @@
+//! What Hookswitch's programs agree on: the custom resources, their conditions, the expression
+//! language, and the snapshot that the operator writes and receivers follow.
+//!
+//! Nothing here does IO, and nothing is async: the operator, the receiver and the user's tool all
+//! build on it, and the same input gives the same answer in each.
+
+pub mod condition;
+pub mod duration;
+pub mod event_route;
+pub mod expression;
+pub mod key;
+pub mod secret;
+pub mod snapshot;
+pub mod subscription;
+pub mod template;

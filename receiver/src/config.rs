@@ -1,0 +1,327 @@
+//! The snapshot made ready: expressions compiled, paths and lanes indexed.
+//!
+//! A [`Config`] never changes; a new snapshot makes a new one, which shares what did not change with
+//! the one before. Everything that works follows it through [`Follow`], and keeps the one it began
+//! with for as long as one event takes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hookswitch_crds::expression::{self, Expression, Scope};
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::{self, Snapshot};
+use hookswitch_crds::template::{self, Template};
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+use crate::plan::Lane;
+
+/// Follows the current configuration; `None` until there is one.
+pub type Follow = watch::Receiver<Option<Arc<Config>>>;
+
+/// Gives out configurations: the one end that the operator's snapshots, or the files of a standalone
+/// run, come in at.
+#[derive(Debug)]
+pub struct Publisher {
+    sender: watch::Sender<Option<Arc<Config>>>,
+    metrics: Metrics,
+}
+
+impl Publisher {
+    /// One that has published nothing yet.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            sender: watch::Sender::new(None),
+            metrics,
+        }
+    }
+
+    /// Follows what it publishes.
+    #[must_use]
+    pub fn follow(&self) -> Follow {
+        self.sender.subscribe()
+    }
+
+    /// Makes a snapshot ready and publishes it. A snapshot like the current one changes nothing.
+    ///
+    /// # Errors
+    /// Where it can't be used; the one before stays in use.
+    pub fn publish(&self, snapshot: Snapshot) -> Result<(), Error> {
+        let timer = self.metrics.config_reload_seconds.start_timer();
+        let previous = self.sender.borrow().clone();
+        let config = Config::load(snapshot, previous.as_deref())?;
+        timer.observe_duration();
+        self.metrics
+            .config_sequence
+            .set(i64::try_from(config.sequence).unwrap_or(i64::MAX));
+        self.sender.send_replace(Some(Arc::new(config)));
+        Ok(())
+    }
+}
+
+/// Why a snapshot can't be used. The one before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was written by a newer operator.
+    #[error(
+        "the snapshot has format {found}, and this receiver reads up to {}: upgrade the receiver",
+        snapshot::FORMAT
+    )]
+    Format {
+        /// Its format.
+        found: u32,
+    },
+    /// It is older than the one in use.
+    #[error("the snapshot has sequence {found}, older than {current} which is in use")]
+    Older {
+        /// Its sequence.
+        found: u64,
+        /// The one in use.
+        current: u64,
+    },
+    /// An expression does not compile: the operator and the receiver disagree about the language.
+    #[error("route {route}, rule {rule}: {source}")]
+    Expression {
+        /// The route.
+        route: ObjectKey,
+        /// The rule, or `loopGuard`.
+        rule: String,
+        /// What is wrong.
+        source: expression::Error,
+    },
+    /// A body does not compile.
+    #[error("route {route}, rule {rule}, body: {}", .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Template {
+        /// The route.
+        route: ObjectKey,
+        /// The rule.
+        rule: String,
+        /// What is wrong, each with its leaf.
+        errors: Vec<template::Error>,
+    },
+    /// A rule names a destination that its route does not have.
+    #[error("route {route}, rule {rule}: no destination `{destination}`")]
+    Destination {
+        /// The route.
+        route: ObjectKey,
+        /// The rule.
+        rule: String,
+        /// The name.
+        destination: String,
+    },
+}
+
+/// The configuration that a receiver works by.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// The snapshot's sequence.
+    pub sequence: u64,
+    /// Every subscription.
+    pub subscriptions: HashMap<ObjectKey, Arc<Subscription>>,
+    /// The same by request path.
+    pub by_path: HashMap<String, Arc<Subscription>>,
+    /// Every route.
+    pub routes: HashMap<ObjectKey, Arc<Route>>,
+    /// Every destination, by lane.
+    pub lanes: HashMap<Lane, Arc<snapshot::Destination>>,
+}
+
+/// A subscription and the routes that are attached to it.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The resolved object.
+    pub spec: Arc<snapshot::Subscription>,
+    /// Sorted by key.
+    pub routes: Vec<Arc<Route>>,
+}
+
+impl Subscription {
+    /// Its name.
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        &self.spec.origin.key
+    }
+}
+
+/// A route with its expressions compiled.
+#[derive(Debug)]
+pub struct Route {
+    /// The resolved object.
+    pub spec: snapshot::Route,
+    /// In the order of `spec.rules`.
+    pub rules: Vec<Rule>,
+    /// `loopGuard.echo`.
+    pub echo: Option<Echo>,
+}
+
+/// A rule with its expressions compiled.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Event types; empty matches all.
+    pub types: Vec<String>,
+    /// The condition.
+    pub when: Option<Expression>,
+    /// What to send.
+    pub deliver: Vec<Deliver>,
+}
+
+/// A delivery of a rule.
+#[derive(Debug)]
+pub struct Deliver {
+    /// The queue.
+    pub lane: Lane,
+    /// Where it goes.
+    pub destination: Arc<snapshot::Destination>,
+    /// The body; `None` sends the event's data as it came.
+    pub body: Option<Template>,
+}
+
+/// The echo guard's expressions.
+#[derive(Debug)]
+pub struct Echo {
+    /// Of a write-back.
+    pub sent: Expression,
+    /// Of an event.
+    pub received: Expression,
+    /// How long a mark waits.
+    pub window: hookswitch_crds::duration::Duration,
+}
+
+impl Config {
+    /// Makes a snapshot ready. What has not changed since `previous` is taken over from it.
+    ///
+    /// # Errors
+    /// Where it can't be used as a whole; the caller keeps the one before.
+    pub fn load(snapshot: Snapshot, previous: Option<&Self>) -> Result<Self, Error> {
+        if snapshot.format > snapshot::FORMAT {
+            return Err(Error::Format {
+                found: snapshot.format,
+            });
+        }
+        if let Some(current) = previous
+            .map(|previous| previous.sequence)
+            .filter(|current| *current > snapshot.sequence)
+        {
+            return Err(Error::Older {
+                found: snapshot.sequence,
+                current,
+            });
+        }
+        let mut config = Self {
+            sequence: snapshot.sequence,
+            ..Self::default()
+        };
+        let mut attached: HashMap<ObjectKey, Vec<Arc<Route>>> = HashMap::new();
+        for spec in snapshot.routes {
+            let key = spec.origin.key.clone();
+            let kept = previous
+                .and_then(|previous| previous.routes.get(&key))
+                .filter(|route| route.spec == spec);
+            let route = match kept {
+                Some(route) => Arc::clone(route),
+                None => Arc::new(Route::load(spec)?),
+            };
+            for subscription in &route.spec.subscriptions {
+                attached
+                    .entry(subscription.clone())
+                    .or_default()
+                    .push(Arc::clone(&route));
+            }
+            for destination in &route.spec.destinations {
+                let lane = Lane {
+                    route: key.clone(),
+                    destination: destination.name.clone(),
+                };
+                config.lanes.insert(lane, Arc::new(destination.clone()));
+            }
+            config.routes.insert(key, route);
+        }
+        for spec in snapshot.subscriptions {
+            let key = spec.origin.key.clone();
+            let subscription = Arc::new(Subscription {
+                routes: attached.remove(&key).unwrap_or_default(),
+                spec: Arc::new(spec),
+            });
+            config
+                .by_path
+                .insert(subscription.spec.path.clone(), Arc::clone(&subscription));
+            config.subscriptions.insert(key, subscription);
+        }
+        Ok(config)
+    }
+}
+
+impl Route {
+    fn load(spec: snapshot::Route) -> Result<Self, Error> {
+        let key = &spec.origin.key;
+        let compile = |rule: &str, source: &str, scope| {
+            Expression::compile(source, scope).map_err(|source| Error::Expression {
+                route: key.clone(),
+                rule: rule.to_owned(),
+                source,
+            })
+        };
+        let destinations: HashMap<&str, Arc<snapshot::Destination>> = spec
+            .destinations
+            .iter()
+            .map(|destination| (destination.name.as_str(), Arc::new(destination.clone())))
+            .collect();
+        let mut rules = Vec::with_capacity(spec.rules.len());
+        for rule in &spec.rules {
+            let mut deliver = Vec::with_capacity(rule.deliver.len());
+            for entry in &rule.deliver {
+                let destination =
+                    destinations
+                        .get(entry.destination.as_str())
+                        .ok_or_else(|| Error::Destination {
+                            route: key.clone(),
+                            rule: rule.name.clone(),
+                            destination: entry.destination.clone(),
+                        })?;
+                let body = entry
+                    .body
+                    .as_ref()
+                    .map(|body| Template::compile(body, Scope::Event))
+                    .transpose();
+                deliver.push(Deliver {
+                    lane: Lane {
+                        route: key.clone(),
+                        destination: entry.destination.clone(),
+                    },
+                    destination: Arc::clone(destination),
+                    body: body.map_err(|errors| Error::Template {
+                        route: key.clone(),
+                        rule: rule.name.clone(),
+                        errors,
+                    })?,
+                });
+            }
+            rules.push(Rule {
+                name: rule.name.clone(),
+                types: rule.types.clone(),
+                when: rule
+                    .when
+                    .as_ref()
+                    .map(|when| compile(&rule.name, when, Scope::Event))
+                    .transpose()?,
+                deliver,
+            });
+        }
+        let echo = spec
+            .loop_guard
+            .echo
+            .as_ref()
+            .map(|echo| {
+                Ok::<_, Error>(Echo {
+                    sent: compile("loopGuard", &echo.sent, Scope::Sent)?,
+                    received: compile("loopGuard", &echo.received, Scope::Event)?,
+                    window: echo.window,
+                })
+            })
+            .transpose()?;
+        Ok(Self { spec, rules, echo })
+    }
+}

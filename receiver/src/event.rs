@@ -1,0 +1,68 @@
+//! An event: one accepted request, with the attributes that its subscription's `fields` name.
+
+use bytes::Bytes;
+use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// An accepted request. Its body is the raw bytes that were verified.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Given by us at accept (UUID v7): what `explain` takes and delivery ids derive from.
+    pub uid: Uuid,
+    /// Where it came in.
+    pub subscription: ObjectKey,
+    /// The sender's id, or the hex SHA-256 of the body where the sender gives none.
+    pub id: String,
+    /// The event type; empty where the sender gives none.
+    pub r#type: String,
+    /// The event's own time, where it gives one.
+    pub time: Option<Timestamp>,
+    /// When it was received, by our clock.
+    pub accepted_at: Timestamp,
+    /// The ordering key.
+    pub subject: Option<String>,
+    /// The kind of sender, for the loop guard.
+    pub sender: Option<String>,
+    /// How many Hookswitch receivers it has passed through already (`X-Hookswitch-Hops`).
+    pub hops: u32,
+    /// The `Content-Type` that it came with.
+    pub content_type: Option<String>,
+    /// Whether it is to be routed, and if not, why not.
+    pub disposition: Disposition,
+    /// The raw body.
+    pub body: Bytes,
+}
+
+/// Whether an event is routed. What is not routed is kept all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Disposition {
+    /// To be routed.
+    Route,
+    /// A signed test event of the sender.
+    Ping,
+    /// The body is not JSON.
+    Unparseable,
+    /// The subscription's `types` do not list its type.
+    TypeNotAccepted,
+    /// The same id came before with another body.
+    IdReused,
+    /// Planning it crashed the process three times.
+    Quarantined,
+}
+
+impl Disposition {
+    /// The bounded label value for `events_unmatched_total`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Ping => "ping",
+            Self::Unparseable => "unparseable",
+            Self::TypeNotAccepted => "type_not_accepted",
+            Self::IdReused => "id_reused",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Receives, verifies, keeps, routes and delivers webhooks.
+//!
+//! ```text
+//! request ─ ingress ─ verify ─ store.accept ─ 200
+//!                                   │
+//!              planner ─ route ─ store.plan
+//!                                   │
+//!              deliver ─ store.claim ─ send ─ store.finish
+//! ```
+
+pub mod clock;
+pub mod config;
+pub mod deliver;
+pub mod event;
+pub mod ingress;
+pub mod metrics;
+pub mod plan;
+pub mod planner;
+pub mod route;
+pub mod run;
+pub mod store;
+pub mod tls;
+pub mod verify;
+pub mod wake;

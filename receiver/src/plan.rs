@@ -1,0 +1,229 @@
+//! The plan of an event: what routing decided, once. Recovery re-applies plans and never routes an
+//! event again, so no event is handled half by one configuration and half by the next.
+
+use std::fmt;
+
+use bytes::Bytes;
+use hookswitch_crds::duration::Duration;
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::DestinationKind;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A queue of deliveries: one destination of one route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lane {
+    /// The route.
+    pub route: ObjectKey,
+    /// The destination's name in it.
+    pub destination: String,
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.route, self.destination)
+    }
+}
+
+/// What routing decided about one event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The event, by its place in the store.
+    pub seq: u64,
+    /// The `sequence` of the snapshot that decided.
+    pub sequence: u64,
+    /// When.
+    pub planned_at: Timestamp,
+    /// One for each rule of each attached route; none for an event that is not routed.
+    pub verdicts: Vec<Verdict>,
+    /// What the loop guard found.
+    pub suppressions: Vec<Suppression>,
+    /// What is to be delivered, and what went to the dead letters at once.
+    pub deliveries: Vec<NewDelivery>,
+    /// Echo marks that this event used up; each one suppresses one event.
+    pub marks_consumed: Vec<Uuid>,
+    /// Set where the event is not routed after all.
+    pub quarantined: bool,
+}
+
+/// Whether a rule fired, and why not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// The route.
+    pub route: ObjectKey,
+    /// The rule.
+    pub rule: String,
+    /// The decision.
+    pub outcome: Outcome,
+    /// What was missing, or the error; without the event's text.
+    pub detail: Option<String>,
+}
+
+/// A rule's decision about an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// `types` and `when` hold.
+    Fired,
+    /// The event's type is not in `types`.
+    TypeNotMatched,
+    /// `when` is false.
+    WhenFalse,
+    /// `when` or a body names a field that the event does not have.
+    MissingField,
+    /// An expression failed; the rule's deliveries went to the dead letters.
+    Error,
+}
+
+impl Outcome {
+    /// The bounded label value for `rule_verdicts_total`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Fired => "fired",
+            Self::TypeNotMatched => "type_not_matched",
+            Self::WhenFalse => "when_false",
+            Self::MissingField => "missing_field",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A delivery that the loop guard stopped, or in `Observe` mode would have stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suppression {
+    /// Where it would have gone.
+    pub lane: Lane,
+    /// The rule.
+    pub rule: String,
+    /// The guard that found the loop.
+    pub guard: Guard,
+    /// False in `Observe` mode: it was delivered all the same.
+    pub enforced: bool,
+}
+
+/// The four guards against A→B→A loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Guard {
+    /// The event's sender is on the list.
+    Sender,
+    /// We caused the event ourselves.
+    Echo,
+    /// The event went through too many receivers.
+    Hops,
+    /// Too many write-backs for the subject.
+    Rate,
+}
+
+impl Guard {
+    /// The bounded label value for `loop_suppressed_total`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Echo => "echo",
+            Self::Hops => "hops",
+            Self::Rate => "rate",
+        }
+    }
+}
+
+/// A delivery as it is planned. All of it is frozen: every attempt sends the same bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDelivery {
+    /// Deterministic, from event, route, rule and destination: the idempotency key.
+    pub id: Uuid,
+    /// The queue.
+    pub lane: Lane,
+    /// The rule that asked for it.
+    pub rule: String,
+    /// `None` for a dead letter whose body could not be rendered.
+    pub request: Option<FrozenRequest>,
+    /// Deliveries of the same lane, subscription and subject go in accept order where this is set.
+    pub ordered_by: Option<String>,
+    /// What to leave behind before the request is sent.
+    pub echo: Option<EchoMark>,
+    /// Set for a write-back: counted against the subject's limit.
+    pub write_back: Option<WriteBack>,
+    /// Set where it goes to the dead letters at once.
+    pub dead: Option<DeadReason>,
+}
+
+/// What every attempt sends. Never holds a secret: those are the current snapshot's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrozenRequest {
+    /// The kind of destination that it was rendered for.
+    pub kind: DestinationKind,
+    /// The HTTP method.
+    pub method: String,
+    /// The `Content-Type`.
+    pub content_type: String,
+    /// CloudEvents binary mode: send the event's attributes as `ce-` headers.
+    pub cloud_event_headers: bool,
+    /// The body.
+    pub body: FrozenBody,
+}
+
+/// A frozen body.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FrozenBody {
+    /// The event's own body, which is kept as long as a delivery needs it.
+    Event,
+    /// Rendered from a template.
+    Rendered(Bytes),
+}
+
+/// Left behind before a write-back is sent, so that the event that it causes is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EchoMark {
+    /// SHA-256 of the text of `echo.sent`.
+    pub key: [u8; 32],
+    /// How long it waits, from the claim.
+    pub window: Duration,
+}
+
+/// What the rate guard counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteBack {
+    /// The event's subject; events without one share the empty subject.
+    pub subject: String,
+    /// How long it counts.
+    pub window: Duration,
+}
+
+/// Why a delivery is a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DeadReason {
+    /// The destination refused it, and would again.
+    Refused,
+    /// `giveUpAfter` passed.
+    GaveUp,
+    /// It can't be known whether an attempt took effect, and `onAmbiguous` is `DeadLetter`.
+    Ambiguous,
+    /// The destination is gone, or changed its kind.
+    DestinationRemoved,
+    /// An expression of the rule failed.
+    RuleError,
+    /// The loop guard's `hops`.
+    LoopHops,
+    /// The loop guard's `rate`.
+    LoopRate,
+}
+
+impl DeadReason {
+    /// The bounded label value.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::GaveUp => "gave_up",
+            Self::Ambiguous => "ambiguous",
+            Self::DestinationRemoved => "destination_removed",
+            Self::RuleError => "rule_error",
+            Self::LoopHops => "loop_hops",
+            Self::LoopRate => "loop_rate",
+        }
+    }
+}

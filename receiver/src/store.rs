@@ -1,0 +1,451 @@
+//! Where events are kept: what is durable, when, and what a crash may repeat.
+//!
+//! Three appends, in this order; everything else is derived from them.
+//!
+//! ```text
+//! request ── accept ──▶ event ── plan ──▶ deliveries ── claim ──▶ (bytes leave) ── finish ──▶ outcome
+//!              │                  │                       │                          │
+//!              ▼                  ▼                       ▼                          ▼
+//!          then the 200    decided once, for good    an attempt began        what came of it
+//! ```
+//!
+//! Invariants, for every engine:
+//! - What an operation has returned `Ok` for survives SIGKILL and loss of power.
+//! - `accept` writes the event and its dedup entry as one.
+//! - Plans of a subscription form one sequence in accept order; an append names the one before it
+//!   and fails with [`Error::Conflict`] where that is not the last.
+//! - `claim` and `finish` compare the attempt's number: of two workers one wins.
+//! - A crash after `claim` and before `finish` leaves the delivery *interrupted*: it comes back from
+//!   `due` with [`StoredDelivery::interrupted`] set, since its bytes may have left.
+//! - Nothing pending and no dead letter within its retention is ever removed.
+//! - A failed sync stops the engine: all that follows is [`Error::Stopped`], until a restart has
+//!   read back what is really on the disk. A full disk is [`Error::Full`], and heals by itself.
+//!
+//! No operation is a general transaction, so that both engines can hold the trait. How NATS JetStream
+//! does each is said beside it.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use hookswitch_crds::duration::Duration;
+use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::event::Event;
+use crate::plan::{DeadReason, FrozenRequest, Lane, Plan, Suppression, Verdict};
+
+pub mod embedded;
+
+/// A future of the store's; dropping it does not undo an append that is under way.
+pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The subscription has used up its `storedBytes`, and nothing finished is left to remove.
+    #[error(
+        "subscription {subscription} holds {used} bytes of pending events and dead letters, and its limits.storedBytes is {limit}"
+    )]
+    QuotaExceeded {
+        /// Whose.
+        subscription: ObjectKey,
+        /// Bytes kept now.
+        used: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The disk is full. Nothing was written; try again.
+    #[error("the store's disk is full: {0}")]
+    Full(String),
+    /// The plan before this one is not the last, or an echo mark is used up: read again, plan again.
+    #[error("the append is not the next in its sequence")]
+    Conflict,
+    /// The engine met an error after which it can't know what is durable. Restart the process.
+    #[error("the store has stopped: {0}")]
+    Stopped(Arc<str>),
+    /// The file is damaged. It is never repaired silently.
+    #[error("the store's file is damaged: {0}")]
+    Corrupt(String),
+    /// Reading failed; writing goes on.
+    #[error("reading from the store failed: {0}")]
+    Read(String),
+}
+
+impl Error {
+    /// The bounded label value.
+    #[must_use]
+    pub const fn category(&self) -> &'static str {
+        match self {
+            Self::QuotaExceeded { .. } => "quota",
+            Self::Full(_) => "full",
+            Self::Conflict => "conflict",
+            Self::Stopped(_) => "stopped",
+            Self::Corrupt(_) => "corrupt",
+            Self::Read(_) => "read",
+        }
+    }
+}
+
+/// An event to be kept.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// The event.
+    pub event: Event,
+    /// SHA-256 of the raw body: the same id with another digest is another event.
+    pub digest: [u8; 32],
+    /// How long its id is remembered.
+    pub remember_until: Timestamp,
+    /// The subscription's `storedBytes`.
+    pub quota: u64,
+}
+
+/// What became of an event that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is new, and durable.
+    New {
+        /// Its place in the store: grows in accept order.
+        seq: u64,
+    },
+    /// The same id and body is durable already.
+    Duplicate,
+    /// The id came before with another body: kept with [`crate::event::Disposition::IdReused`], and durable.
+    IdReused {
+        /// Its place in the store.
+        seq: u64,
+    },
+}
+
+/// An event with its place.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// Its place: grows in accept order over all subscriptions.
+    pub seq: u64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What the planner asks about one write-back lane before it plans an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardQuestion {
+    /// The lane that would write back.
+    pub lane: Lane,
+    /// SHA-256 of the text of `echo.received` for the event; `None` where there is no echo guard.
+    pub echo_key: Option<[u8; 32]>,
+    /// The subject that the rate guard counts.
+    pub subject: String,
+    /// Count write-backs planned since then.
+    pub since: Timestamp,
+}
+
+/// The answer to a [`GuardQuestion`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuardAnswer {
+    /// Marks with that key that are alive, oldest first; at most 64.
+    pub marks: Vec<Uuid>,
+    /// Write-backs of the subject on the lane since then.
+    pub write_backs: u32,
+}
+
+/// A delivery that waits, or is being attempted.
+#[derive(Debug, Clone)]
+pub struct StoredDelivery {
+    /// The idempotency key.
+    pub id: Uuid,
+    /// Its queue.
+    pub lane: Lane,
+    /// The rule that asked for it.
+    pub rule: String,
+    /// The event that it came from, body included.
+    pub event: Arc<StoredEvent>,
+    /// What to send.
+    pub request: FrozenRequest,
+    /// Attempts claimed so far.
+    pub attempts: u32,
+    /// When it was planned.
+    pub planned_at: Timestamp,
+    /// When it is to be attempted next.
+    pub due: Timestamp,
+    /// The last attempt was claimed and never finished: its bytes may have left.
+    pub interrupted: bool,
+}
+
+/// Deliveries of a lane that are due, and when to look again.
+#[derive(Debug, Clone, Default)]
+pub struct Due {
+    /// Ready to be claimed, earliest due first. Deliveries that wait for an earlier one of their
+    /// subject are not among them.
+    pub ready: Vec<StoredDelivery>,
+    /// The earliest due time after `now`; `None` where nothing waits.
+    pub next: Option<Timestamp>,
+}
+
+/// The start of an attempt.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The delivery.
+    pub id: Uuid,
+    /// Attempts so far, as `due` gave it: the claim makes it one more.
+    pub attempts: u32,
+    /// When the attempt starts; the delivery's echo mark, where it has one, lives from here.
+    pub at: Timestamp,
+}
+
+/// The end of an attempt, or of a delivery that needs none.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// The delivery.
+    pub id: Uuid,
+    /// Attempts so far, the one that ends included.
+    pub attempts: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What came back; `None` where nothing was sent (a removed destination).
+    pub answer: Option<Answer>,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// What came back from an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// A bounded label: `delivered`, `rate_limited`, `server_error`, `timeout`, `connect`, ...
+    pub reason: String,
+    /// It can't be known whether the attempt took effect.
+    pub ambiguous: bool,
+    /// What was said, bounded, without secrets.
+    pub excerpt: Option<String>,
+}
+
+/// What comes after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Done. Unblocks the next of its subject.
+    Delivered,
+    /// Attempt again then. The subject stays blocked.
+    RetryAt(Timestamp),
+    /// Give up. Unblocks the next of its subject.
+    Dead(DeadReason),
+}
+
+/// How long to keep what is finished.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// For events, from when nothing of theirs is pending any more.
+    pub finished: Duration,
+    /// For dead letters.
+    pub dead_letters: Duration,
+}
+
+/// What a purge removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Events, with their plans, deliveries and attempts.
+    pub events: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// More is left to remove: call again soon.
+    pub more: bool,
+}
+
+/// The state of a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneStats {
+    /// The lane.
+    pub lane: Lane,
+    /// Deliveries that are neither delivered nor dead.
+    pub pending: u64,
+    /// When the event of the oldest of them was accepted.
+    pub oldest: Option<Timestamp>,
+    /// Dead letters.
+    pub dead: u64,
+}
+
+/// All that is known about an event.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// The event.
+    pub event: StoredEvent,
+    /// `None` until it is planned.
+    pub plan: Option<PlanRecord>,
+    /// Its deliveries.
+    pub deliveries: Vec<DeliveryRecord>,
+}
+
+/// What is kept of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanRecord {
+    /// The snapshot's sequence.
+    pub sequence: u64,
+    /// When.
+    pub planned_at: Timestamp,
+    /// Each rule's verdict.
+    pub verdicts: Vec<Verdict>,
+    /// What the loop guard found.
+    pub suppressions: Vec<Suppression>,
+}
+
+/// What is kept of a delivery.
+#[derive(Debug, Clone)]
+pub struct DeliveryRecord {
+    /// The idempotency key.
+    pub id: Uuid,
+    /// Its queue.
+    pub lane: Lane,
+    /// The rule.
+    pub rule: String,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Each attempt, oldest first; the first 5 and the last 20 of many.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// Waits until it is due.
+    Pending {
+        /// When.
+        due: Timestamp,
+    },
+    /// Waits for an earlier one of its subject.
+    Blocked,
+    /// Being attempted.
+    Claimed,
+    /// Done.
+    Delivered,
+    /// Given up.
+    Dead(DeadReason),
+}
+
+/// An attempt.
+#[derive(Debug, Clone)]
+pub struct AttemptRecord {
+    /// Counts from 1.
+    pub number: u32,
+    /// When it was claimed.
+    pub started_at: Timestamp,
+    /// When it ended; `None` where it was interrupted or goes on.
+    pub finished_at: Option<Timestamp>,
+    /// What came back.
+    pub answer: Option<Answer>,
+}
+
+/// Durable events, plans and deliveries.
+pub trait Store: Send + Sync + 'static {
+    /// Keeps an event with its dedup entry, in one append, and returns once it is durable. A
+    /// concurrent duplicate waits for the first one's commit and shares its outcome, errors included.
+    ///
+    /// Cancellation: the append goes on; the sender's retry then is a duplicate.
+    ///
+    /// `JetStream`: a publish to `EVENTS.<subscription>` with `Nats-Msg-Id` of id and digest, after a
+    /// create-only put of the same key in the dedup bucket whose value names the stream sequence.
+    fn accept(&self, event: NewEvent) -> Pending<'_, Accepted>;
+
+    /// Whether `accept` would find a duplicate: a rate limit is not charged for those.
+    ///
+    /// `JetStream`: a get in the dedup bucket.
+    fn seen(&self, subscription: &ObjectKey, id: &str, digest: [u8; 32]) -> Pending<'_, bool>;
+
+    /// Subscriptions that have events without a plan.
+    ///
+    /// `JetStream`: the consumers of `EVENTS` with messages pending.
+    fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>>;
+
+    /// The last planned place of the subscription (0 before the first), and the next events after
+    /// it in accept order, at most `limit`.
+    ///
+    /// `JetStream`: the last message of `PLANS.<subscription>` names the place; then a fetch from
+    /// `EVENTS.<subscription>` at it.
+    fn unplanned(
+        &self,
+        subscription: &ObjectKey,
+        limit: usize,
+    ) -> Pending<'_, (u64, Vec<StoredEvent>)>;
+
+    /// Answers the loop guard's questions, in order.
+    ///
+    /// `JetStream`: the `marks` bucket and a counter of the `PLANS` replay, both in memory at the
+    /// owner of the subscription's planning.
+    fn guard(&self, questions: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>>;
+
+    /// Appends the plans of consecutive events, all or none, where `after` is the last planned place.
+    /// Deliveries are due at their plan's `planned_at`.
+    ///
+    /// Errors: [`Error::Conflict`] where `after` is stale, or an echo mark is used up.
+    ///
+    /// `JetStream`: a publish to `PLANS.<subscription>` with `Nats-Expected-Last-Subject-Sequence`.
+    fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()>;
+
+    /// Deliveries of the lane that are due at `now`, at most `limit`, claimed ones not among them.
+    ///
+    /// `JetStream`: an index in memory, rebuilt from `PLANS` and `OUTCOMES`.
+    fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due>;
+
+    /// Makes the start of attempts durable; for each claim, whether it was won. Echo marks are
+    /// durable with it.
+    ///
+    /// `JetStream`: an update of the delivery's key in the `CLAIMS` bucket at its last revision.
+    fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>>;
+
+    /// Makes the end of attempts durable; for each, whether its `attempts` was still current. An echo
+    /// mark is removed where the destination definitely refused.
+    ///
+    /// `JetStream`: a publish to `OUTCOMES.<lane>`, expecting the delivery's last revision.
+    fn finish(&self, finishes: Vec<Finish>) -> Pending<'_, Vec<bool>>;
+
+    /// The histories of events after `after` in accept order, at most `limit`.
+    ///
+    /// `JetStream`: direct gets from the three streams.
+    fn scan(&self, after: u64, limit: usize) -> Pending<'_, Vec<History>>;
+
+    /// One event's history.
+    ///
+    /// `JetStream`: an index from uid to place, then as `scan`.
+    fn history(&self, uid: Uuid) -> Pending<'_, Option<History>>;
+
+    /// The state of every lane that has anything in it.
+    ///
+    /// `JetStream`: counters of the index in memory.
+    fn lanes(&self) -> Pending<'_, Vec<LaneStats>>;
+
+    /// Removes what is finished and past its retention, a bounded piece at a time. Subscriptions
+    /// that are not listed are kept by `default`.
+    ///
+    /// `JetStream`: purges by subject up to a sequence; the streams have no age limit of their own.
+    fn purge(
+        &self,
+        now: Timestamp,
+        retentions: Vec<(ObjectKey, Retention)>,
+        default: Retention,
+    ) -> Pending<'_, Purged>;
+
+    /// Marks a batch of events as being planned, so that a crash while planning is noticed at the
+    /// next start. Need not be durable against loss of power, only against the process's end.
+    /// An empty slice clears the mark.
+    ///
+    /// `JetStream`: the delivery count of the consumer's message.
+    ///
+    /// # Errors
+    /// Where the mark can't be written.
+    fn planning(&self, seqs: &[u64]) -> Result<(), Error>;
+
+    /// Events whose planning the process did not survive, with how many times; to be planned one by
+    /// one, and quarantined at three.
+    fn suspects(&self) -> Vec<(u64, u32)>;
+
+    /// Whether the engine works: where it does not, `/livez` tells, and the process is to be restarted.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    fn health(&self) -> Result<(), Error>;
+
+    /// Syncs and releases the store. What comes later is [`Error::Stopped`].
+    fn close(&self) -> Pending<'_, ()>;
+}
