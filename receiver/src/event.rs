@@ -35,6 +35,15 @@ pub struct Event {
     pub body: Bytes,
 }
 
+impl Event {
+    /// The `source` of `CloudEvents` and of expressions: `/namespace/name` of the subscription, a URI
+    /// reference that together with `id` names the event.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("/{}", self.subscription)
+    }
+}
+
 /// Whether an event is routed. What is not routed is kept all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Disposition {
