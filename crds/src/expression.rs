@@ -1,6 +1,57 @@
 //! Expressions: CEL, compiled when a resource is accepted and evaluated per event.
+//!
+//! The language is CEL with optional fields (`event.data.?user.orValue('unknown')`) and the string,
+//! list, math and base64 functions of cel-go's extensions. Three things are our own:
+//! - Every name is checked when it is compiled: an unknown variable, event attribute or function is
+//!   refused with a suggestion.
+//! - An optional that holds `null` is an empty one for `orValue`, `or` and `hasValue`, since senders
+//!   write a missing value as `null` as often as they leave it out.
+//! - A field that is missing, and a field of something that has no fields (`null`, a text), are both
+//!   [`EvalError::MissingField`].
+//!
+//! Invariants:
+//! - What is bounded when it is compiled can't exhaust the stack or run for ever when it is
+//!   evaluated: length, nesting and the number of loop steps have limits.
+//! - No error text holds a value of the event: names come from the expression's own source.
+//! - A panic inside the CEL library is an [`EvalError::Failed`], or an [`Error`] at compile.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::IdedExpr;
+use cel::common::types::CelBool;
+use cel::common::value::CowVal;
+use cel::{Context, Env, ExecutionError, Value};
 use serde_json::Value as Json;
+
+mod check;
+mod names;
+mod path;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use value::Variables;
+
+/// The longest source, in bytes.
+pub const MAX_SOURCE: usize = 4096;
+/// How deeply brackets, and how deeply operations, may be nested.
+pub const MAX_NESTING: u16 = 32;
+/// How many elements all macros of one evaluation may go through.
+pub const MAX_STEPS: usize = 100_000;
+
+/// The most nodes from an expression's root to a leaf: chains such as `a + b + c` nest too.
+const MAX_DEPTH: usize = 100;
+/// Room for the parser, which goes some hundred kilobytes deep for each bracket in a debug build.
+/// It is reserved, and only used as far as an expression needs it.
+const PARSE_STACK: usize = 64 << 20;
+/// Room for a level of an evaluation.
+const LEVEL_STACK: usize = if cfg!(debug_assertions) {
+    96 << 10
+} else {
+    24 << 10
+};
 
 /// What an expression may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +64,13 @@ pub enum Scope {
 
 /// A compiled expression.
 #[derive(Debug)]
-pub struct Expression {}
+pub struct Expression {
+    root: IdedExpr,
+    /// Nodes from the root to the deepest leaf.
+    depth: usize,
+    /// The fields that it names without `?`, in the order written.
+    paths: Vec<path::Path>,
+}
 
 /// Why a text is not an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,45 +99,149 @@ pub enum EvalError {
     Failed(String),
 }
 
-/// The variables of one evaluation, converted once per event.
-pub struct Variables {}
-
-impl Variables {
-    /// `event`, from its attributes and data.
-    #[must_use]
-    pub fn new(_event: &Json) -> Self {
-        todo!()
-    }
-
-    /// The same with `request`.
-    #[must_use]
-    pub fn with_request(&self, _request: &Json) -> Self {
-        todo!()
-    }
-}
+/// Functions, macros and types; made once.
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(names::environment()));
 
 impl Expression {
     /// Parses the expression and checks every variable and function that it names.
     ///
     /// # Errors
     /// With the position and, for an unknown name, a suggestion.
-    pub fn compile(_source: &str, _scope: Scope) -> Result<Self, Error> {
-        todo!()
+    pub fn compile(source: &str, scope: Scope) -> Result<Self, Error> {
+        if source.trim().is_empty() {
+            return Err(Error::new("the expression is empty"));
+        }
+        if source.len() > MAX_SOURCE {
+            return Err(Error::new(format!(
+                "the expression has {} bytes, and at most {MAX_SOURCE} are allowed",
+                source.len()
+            )));
+        }
+        stacker::grow(PARSE_STACK, || {
+            catch_unwind(AssertUnwindSafe(|| check::compile(source, scope)))
+        })
+        .unwrap_or_else(|_| {
+            Err(Error::new(
+                "the expression can't be parsed; write it in another way",
+            ))
+        })
     }
 
     /// Evaluates it.
     ///
     /// # Errors
     /// [`EvalError::MissingField`] where the event lacks a field that it names without `?`.
-    pub fn evaluate(&self, _variables: &Variables) -> Result<Json, EvalError> {
-        todo!()
+    pub fn evaluate(&self, variables: &Variables<'_>) -> Result<Json, EvalError> {
+        self.resolve(variables, |value| value::to_json(&**value))
     }
 
     /// Evaluates a condition.
     ///
     /// # Errors
     /// As [`Self::evaluate`], and [`EvalError::Type`] where the value is no bool.
-    pub fn evaluate_bool(&self, _variables: &Variables) -> Result<bool, EvalError> {
-        todo!()
+    pub fn evaluate_bool(&self, variables: &Variables<'_>) -> Result<bool, EvalError> {
+        self.resolve(variables, |value| {
+            value
+                .downcast_ref::<CelBool>()
+                .map(|value| *value.inner())
+                .ok_or_else(|| EvalError::Type {
+                    want: "a bool",
+                    got: value::describe(&**value),
+                })
+        })
+    }
+
+    /// Evaluates, and reads the result before what it borrows is gone.
+    fn resolve<T>(
+        &self,
+        variables: &Variables<'_>,
+        read: impl FnOnce(&CowVal<'_, '_>) -> Result<T, EvalError>,
+    ) -> Result<T, EvalError> {
+        let needed = self.depth * LEVEL_STACK;
+        stacker::maybe_grow(needed, needed + LEVEL_STACK, || {
+            catch_unwind(AssertUnwindSafe(|| {
+                names::start_steps();
+                let mut context = Context::with_env(Arc::clone(&ENV));
+                context.set_variable_resolver(variables);
+                match Value::resolve_val(&self.root, &context) {
+                    Ok(value) => read(&value),
+                    Err(error) => Err(self.explain(&error, variables)),
+                }
+            }))
+        })
+        .unwrap_or_else(|_| {
+            Err(EvalError::Failed(
+                "the expression crashed the CEL library".to_owned(),
+            ))
+        })
+    }
+
+    /// The library's errors hold values of the event; ours never do.
+    fn explain(&self, error: &ExecutionError, variables: &Variables<'_>) -> EvalError {
+        let failed = |text: &str| EvalError::Failed(text.to_owned());
+        match error {
+            ExecutionError::NoSuchKey(name) => self.missing(Some(name), variables),
+            ExecutionError::IndexOutOfBounds(_) => self.missing(None, variables),
+            ExecutionError::NoSuchOverload(overload) => match overload.function() {
+                "_._" | "_[_]" | "_?._" => self.missing(None, variables),
+                function => EvalError::Failed(format!(
+                    "`{}` can't be used on {}",
+                    names::written(function),
+                    overload.argument_types().join(" and ")
+                )),
+            },
+            ExecutionError::FunctionError { function, .. } if function == names::STEPS => {
+                EvalError::Failed(format!(
+                    "its macros go through more than {MAX_STEPS} elements"
+                ))
+            }
+            ExecutionError::FunctionError { function, .. } => EvalError::Failed(format!(
+                "`{}` failed on what it was given",
+                names::written(function)
+            )),
+            ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
+                EvalError::Failed(format!(
+                    "`{}` can't be used on {} and {}",
+                    names::written(operator),
+                    left.type_of(),
+                    right.type_of()
+                ))
+            }
+            ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
+                failed("division by zero")
+            }
+            ExecutionError::Overflow(..) => failed("a number is out of range"),
+            ExecutionError::DuplicateKey(_) => failed("a map has the same key twice"),
+            ExecutionError::UnexpectedType { want, .. } => {
+                EvalError::Failed(format!("a value is not of the type that is needed, {want}"))
+            }
+            ExecutionError::ValuesNotComparable(..) => {
+                failed("values of different types are compared")
+            }
+            _ => failed("it has no value for this event"),
+        }
+    }
+
+    /// Which of the fields that it names is missing. A name that was computed is not told: it may
+    /// be a value of the event.
+    fn missing(&self, name: Option<&str>, variables: &Variables<'_>) -> EvalError {
+        let missing = || self.paths.iter().filter_map(|path| path.missing(variables));
+        let found = missing()
+            .find(|found| name.is_none_or(|name| found.ends_with(name)))
+            .or_else(|| missing().next());
+        EvalError::MissingField(found.unwrap_or_else(|| "(a computed name)".to_owned()))
+    }
+}
+
+impl Error {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+        }
+    }
+
+    /// With its place, both counted from 1.
+    fn at(line: usize, column: usize, message: &str) -> Self {
+        Self::new(format!("line {line}, column {column}: {message}"))
     }
 }

@@ -1,12 +1,28 @@
-//! Templates: YAML whose text holds `${...}` expressions.
+//! Templates: YAML whose texts hold `${...}` expressions.
+//!
+//! - A text that is one `${...}` and nothing else keeps the expression's type: a number stays a
+//!   number. In any other text the values are joined, as [`text`] writes them.
+//! - `$${` is a literal `${`. A `$` without a brace behind it is itself.
+//! - `${null}` is null. Keys of maps are texts as they stand, never templates.
+//! - The brace that ends an expression is found through CEL's own texts (quoted, triple-quoted and
+//!   raw) and the braces of its maps.
 
-use serde_json::Value as Json;
+use std::borrow::Cow;
 
-use crate::expression::{self, EvalError, Scope, Variables};
+use serde_json::{Map, Value as Json};
+
+use crate::expression::{self, EvalError, Expression, Scope, Variables};
+
+mod scan;
+
+#[cfg(test)]
+mod tests;
 
 /// A compiled template.
 #[derive(Debug)]
-pub struct Template {}
+pub struct Template {
+    root: Node,
+}
 
 /// Why a value is not a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,20 +34,136 @@ pub struct Error {
     pub source: expression::Error,
 }
 
+#[derive(Debug)]
+enum Node {
+    /// Holds no expression.
+    Constant(Json),
+    /// One expression, which keeps its type.
+    Expression(Expression),
+    /// Joined as text.
+    Text(Vec<Part>),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+#[derive(Debug)]
+enum Part {
+    Literal(String),
+    Expression(Expression),
+}
+
 impl Template {
     /// Compiles every leaf.
     ///
     /// # Errors
     /// All that is wrong, each with its leaf.
-    pub fn compile(_template: &Json, _scope: Scope) -> Result<Self, Vec<Error>> {
-        todo!()
+    pub fn compile(template: &Json, scope: Scope) -> Result<Self, Vec<Error>> {
+        let mut errors = Vec::new();
+        let root = compile(template, scope, &mut String::new(), &mut errors);
+        if errors.is_empty() {
+            Ok(Self { root })
+        } else {
+            Err(errors)
+        }
     }
 
     /// Renders it for an event.
     ///
     /// # Errors
     /// Those of the first leaf that has no value.
-    pub fn render(&self, _variables: &Variables) -> Result<Json, EvalError> {
-        todo!()
+    pub fn render(&self, variables: &Variables<'_>) -> Result<Json, EvalError> {
+        self.root.render(variables)
+    }
+}
+
+/// A value in a text: texts as they are, null as nothing, all else as JSON.
+#[must_use]
+pub fn text(value: &Json) -> Cow<'_, str> {
+    match value {
+        Json::String(text) => Cow::Borrowed(text),
+        Json::Null => Cow::Borrowed(""),
+        value => Cow::Owned(value.to_string()),
+    }
+}
+
+fn compile(template: &Json, scope: Scope, pointer: &mut String, errors: &mut Vec<Error>) -> Node {
+    let mut child = |step: &str, value: &Json, errors: &mut Vec<Error>| {
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
+        let node = compile(value, scope, pointer, errors);
+        pointer.truncate(length);
+        node
+    };
+    match template {
+        Json::String(source) => compile_text(source, scope).unwrap_or_else(|source| {
+            errors.push(Error {
+                pointer: pointer.clone(),
+                source,
+            });
+            Node::Constant(Json::Null)
+        }),
+        Json::Array(elements) => Node::List(
+            elements
+                .iter()
+                .enumerate()
+                .map(|(index, value)| child(&index.to_string(), value, errors))
+                .collect(),
+        ),
+        Json::Object(members) => Node::Map(
+            members
+                .iter()
+                .map(|(name, value)| (name.clone(), child(name, value, errors)))
+                .collect(),
+        ),
+        constant => Node::Constant(constant.clone()),
+    }
+}
+
+fn compile_text(source: &str, scope: Scope) -> Result<Node, expression::Error> {
+    let mut parts = scan::pieces(source)?
+        .into_iter()
+        .map(|piece| match piece {
+            scan::Piece::Literal(text) => Ok(Part::Literal(text)),
+            scan::Piece::Expression(source) => {
+                Expression::compile(source, scope).map(Part::Expression)
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(match (parts.pop(), parts.is_empty()) {
+        (None, _) => Node::Constant(Json::from("")),
+        (Some(Part::Literal(text)), true) => Node::Constant(Json::String(text)),
+        (Some(Part::Expression(expression)), true) => Node::Expression(expression),
+        (Some(last), false) => {
+            parts.push(last);
+            Node::Text(parts)
+        }
+    })
+}
+
+impl Node {
+    fn render(&self, variables: &Variables<'_>) -> Result<Json, EvalError> {
+        match self {
+            Self::Constant(value) => Ok(value.clone()),
+            Self::Expression(expression) => expression.evaluate(variables),
+            Self::Text(parts) => {
+                let mut joined = String::new();
+                for part in parts {
+                    match part {
+                        Part::Literal(literal) => joined.push_str(literal),
+                        Part::Expression(expression) => {
+                            joined.push_str(&text(&expression.evaluate(variables)?));
+                        }
+                    }
+                }
+                Ok(Json::String(joined))
+            }
+            Self::List(nodes) => nodes.iter().map(|node| node.render(variables)).collect(),
+            Self::Map(members) => members
+                .iter()
+                .map(|(name, node)| Ok((name.clone(), node.render(variables)?)))
+                .collect::<Result<Map<_, _>, _>>()
+                .map(Json::Object),
+        }
     }
 }

@@ -1,0 +1,220 @@
+//! The names that expressions may use, and the environment that knows them.
+
+use std::cell::Cell;
+
+use cel::common::types::{self, CelNull, CelOptional};
+use cel::common::value::CowVal;
+use cel::{Env, ExecutionError, extensions};
+
+use super::MAX_STEPS;
+
+/// The event's attributes.
+pub(super) const ATTRIBUTES: [&str; 8] = [
+    "id", "type", "source", "time", "subject", "sender", "data", "hops",
+];
+
+/// Types, which are values too: `type(event.data.referrer) == string`. `type` itself is left out: who
+/// writes it means `event.type`.
+pub(super) const TYPES: [&str; 12] = [
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "optional_type",
+    "string",
+    "uint",
+    "google.protobuf.Duration",
+    "google.protobuf.Timestamp",
+];
+
+/// Functions called as `f(x)`, those with a dot included.
+pub(super) const FUNCTIONS: [&str; 35] = [
+    "base64.decode",
+    "base64.encode",
+    "bool",
+    "bytes",
+    "double",
+    "duration",
+    "dyn",
+    "int",
+    "math.abs",
+    "math.bitAnd",
+    "math.bitNot",
+    "math.bitOr",
+    "math.bitShiftLeft",
+    "math.bitShiftRight",
+    "math.bitXor",
+    "math.ceil",
+    "math.floor",
+    "math.greatest",
+    "math.isFinite",
+    "math.isInf",
+    "math.isNaN",
+    "math.least",
+    "math.round",
+    "math.sign",
+    "math.sqrt",
+    "math.trunc",
+    "optional.none",
+    "optional.of",
+    "optional.ofNonZeroValue",
+    "size",
+    "string",
+    "strings.quote",
+    "timestamp",
+    "type",
+    "uint",
+];
+
+/// Functions called as `x.f()`.
+pub(super) const METHODS: [&str; 35] = [
+    "charAt",
+    "contains",
+    "distinct",
+    "endsWith",
+    "flatten",
+    "format",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getFullYear",
+    "getHours",
+    "getMilliseconds",
+    "getMinutes",
+    "getMonth",
+    "getSeconds",
+    "hasValue",
+    "indexOf",
+    "join",
+    "lastIndexOf",
+    "lowerAscii",
+    "matches",
+    "or",
+    "orValue",
+    "replace",
+    "reverse",
+    "size",
+    "slice",
+    "sort",
+    "split",
+    "startsWith",
+    "substring",
+    "trim",
+    "upperAscii",
+    "value",
+];
+
+/// Macros; a call of one that was not expanded has the wrong arguments.
+pub(super) const MACROS: [(&str, &str); 7] = [
+    ("has", "has(event.data.field)"),
+    ("all", "list.all(x, condition)"),
+    ("exists", "list.exists(x, condition)"),
+    ("exists_one", "list.exists_one(x, condition)"),
+    ("filter", "list.filter(x, condition)"),
+    ("map", "list.map(x, value)"),
+    ("sortBy", "list.sortBy(x, key)"),
+];
+
+/// Takes null out of an optional. No expression can spell the name.
+pub(super) const PRESENT: &str = "@present";
+/// Counts the elements that a macro goes through. No expression can spell the name.
+pub(super) const STEPS: &str = "@steps";
+
+thread_local! {
+    /// Elements that the evaluation on this thread may still go through.
+    static STEPS_LEFT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Begins an evaluation on this thread.
+pub(super) fn start_steps() {
+    STEPS_LEFT.set(MAX_STEPS);
+}
+
+/// Functions, macros and types.
+pub(super) fn environment() -> Env {
+    let mut env = Env::stdlib();
+    let declared = env
+        .add_extension(extensions::strings)
+        .and_then(|()| env.add_extension(extensions::lists))
+        .and_then(|()| env.add_extension(extensions::math))
+        .and_then(|()| env.add_extension(extensions::encoders))
+        .and_then(|()| env.add_overload(PRESENT, PRESENT, vec![types::DYN_TYPE], present))
+        .and_then(|()| env.add_overload(STEPS, STEPS, vec![types::DYN_TYPE], steps));
+    debug_assert!(declared.is_ok(), "each is declared once: {declared:?}");
+    env
+}
+
+/// An optional that holds null is empty.
+fn present<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let value = arguments
+        .pop()
+        .ok_or_else(ExecutionError::missing_argument_or_target)?;
+    let null = value
+        .downcast_ref::<CelOptional<'_>>()
+        .and_then(CelOptional::option)
+        .is_some_and(|inner| inner.downcast_ref::<CelNull>().is_some());
+    Ok(if null {
+        CowVal::owned(CelOptional::none())
+    } else {
+        value
+    })
+}
+
+/// Gives back what a macro is to go through, if the evaluation may still do so much.
+fn steps<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let range = arguments
+        .pop()
+        .ok_or_else(ExecutionError::missing_argument_or_target)?;
+    let size = range.as_sizer().map_or(0, |sizer| *sizer.size().inner());
+    let left = usize::try_from(size)
+        .ok()
+        .and_then(|size| STEPS_LEFT.get().checked_sub(size))
+        .ok_or_else(|| ExecutionError::function_error(STEPS, "too many"))?;
+    STEPS_LEFT.set(left);
+    Ok(range)
+}
+
+/// A function's name as it is written: `_+_` is `+`.
+pub(super) fn written(function: &str) -> &str {
+    match function {
+        "_?_:_" => "? :",
+        "_[?_]" => "[?]",
+        "add" => "+",
+        "sub" => "-",
+        "mul" => "*",
+        "div" => "/",
+        "rem" => "%",
+        _ => function.trim_matches(|c| c == '_' || c == '@'),
+    }
+}
+
+/// The name among `known` that was probably meant.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (distance(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance * 3 <= candidate.len().max(3))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many characters must be changed, added or removed; case does not count.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.to_lowercase().chars().enumerate() {
+        let mut previous = i + 1;
+        let mut next = vec![previous];
+        for ((b, diagonal), above) in right.iter().zip(&row).zip(row.iter().skip(1)) {
+            let cost = usize::from(a != *b);
+            previous = (diagonal + cost).min(above + 1).min(previous + 1);
+            next.push(previous);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
