@@ -1,0 +1,84 @@
+//! The user's tool, `hookswitch`: runs on one machine what Kubernetes runs in a cluster, from the same
+//! YAML, and checks and tries out that YAML.
+//!
+//! ```text
+//! files ─ project (the operator's compile) ─┬─ lint: print what is wrong
+//!                                           ├─ run:  publish to the receiver, follow edits
+//!                                           └─ send: sign as the subscription says ─ POST
+//! ```
+
+pub mod diagnostic;
+pub mod files;
+pub mod log;
+pub mod mock;
+mod output;
+pub mod sign;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::say;
+
+/// What the program's exit code tells.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well
+  1  the answer is no: lint found errors, or a request was not answered with 200
+  2  it could not be tried: wrong options, files or addresses
+
+Documentation: docs/getting-started.md";
+
+/// Receives webhooks, keeps them, and delivers them where your routes say.
+#[derive(Debug, Parser)]
+#[command(name = "hookswitch", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Stand in for a system that Hookswitch delivers to
+    Mock {
+        #[command(subcommand)]
+        mock: mock::Mock,
+    },
+    /// Print the version
+    Version,
+}
+
+/// How a command ended, where nothing stood in its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is well.
+    Yes,
+    /// What was asked is not so.
+    No,
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Yes => Self::SUCCESS,
+            Verdict::No => Self::FAILURE,
+        }
+    }
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// Where it could not be tried.
+    pub async fn run(self) -> anyhow::Result<Verdict> {
+        match self.command {
+            Command::Mock { mock } => mock.run().await.map(|()| Verdict::Yes),
+            Command::Version => {
+                say!("hookswitch {}", env!("CARGO_PKG_VERSION"));
+                Ok(Verdict::Yes)
+            }
+        }
+    }
+}
