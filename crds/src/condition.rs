@@ -1,1 +1,65 @@
-//! stub
+//! Condition types and reasons, as they stand in status; those of Gateway API where it has them.
+//!
+//! Every condition carries the `observedGeneration` that it is about. A reason's text is an API:
+//! it may be added to and is never renamed.
+
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// The object's own spec is valid, and it may be what it asks to be.
+pub const ACCEPTED: &str = "Accepted";
+/// All that the object refers to exists.
+pub const RESOLVED_REFS: &str = "ResolvedRefs";
+/// Every live receiver serves the current spec.
+pub const PROGRAMMED: &str = "Programmed";
+
+/// The statuses of a condition.
+pub mod status {
+    /// It holds.
+    pub const TRUE: &str = "True";
+    /// It does not hold.
+    pub const FALSE: &str = "False";
+    /// Not known yet.
+    pub const UNKNOWN: &str = "Unknown";
+}
+
+/// Why a condition is as it is.
+pub mod reason {
+    /// `Accepted` is True.
+    pub const ACCEPTED: &str = "Accepted";
+    /// An older subscription has the path.
+    pub const PATH_CONFLICT: &str = "PathConflict";
+    /// The path lies outside the namespace, and no grant allows it.
+    pub const PATH_NOT_ALLOWED: &str = "PathNotAllowed";
+    /// A CEL expression or a template does not compile.
+    pub const INVALID_EXPRESSION: &str = "InvalidExpression";
+    /// The subscription's `allowedRoutes` leave the route's namespace out.
+    pub const NOT_ALLOWED_BY_SUBSCRIPTION: &str = "NotAllowedBySubscription";
+    /// No subscription has the name.
+    pub const NO_MATCHING_SUBSCRIPTION: &str = "NoMatchingSubscription";
+    /// The object can't be read, or breaks a rule of its schema.
+    pub const UNREADABLE: &str = "Unreadable";
+    /// A field that this build does not serve.
+    pub const NOT_YET_SUPPORTED: &str = "NotYetSupported";
+
+    /// `ResolvedRefs` is True.
+    pub const RESOLVED_REFS: &str = "ResolvedRefs";
+    /// A Secret or a `ConfigMap` is missing.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// It lacks the key, or the key is empty.
+    pub const SECRET_KEY_MISSING: &str = "SecretKeyMissing";
+    /// A rule delivers to a destination that the route does not have.
+    pub const DESTINATION_NOT_FOUND: &str = "DestinationNotFound";
+
+    /// `Programmed` is True.
+    pub const PROGRAMMED: &str = "Programmed";
+    /// Not every live receiver has the newest snapshot yet.
+    pub const PENDING: &str = "Pending";
+    /// No receiver is live.
+    pub const NO_RECEIVERS: &str = "NoReceivers";
+    /// The spec is invalid, and receivers serve the last good one.
+    pub const LAST_GOOD_KEPT: &str = "LastGoodKept";
+    /// The snapshot is too large for its Secret.
+    pub const SNAPSHOT_FULL: &str = "SnapshotFull";
+    /// A live receiver can't read the format that the object needs.
+    pub const RECEIVER_TOO_OLD: &str = "ReceiverTooOld";
+}

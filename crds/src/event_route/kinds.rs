@@ -1,0 +1,370 @@
+//! The named kinds of destination: HTTP APIs whose facts are known, a message queue and a
+//! database.
+//!
+//! `baseUrl` stands in for a vendor's own address, for a proxy or for tests; `http://` and private
+//! addresses need `allowPrivateNetwork` there as they do for `http`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::secret_ref::SecretRef;
+use crate::text;
+
+/// The rule of every kind that has a `baseUrl`.
+macro_rules! vendor {
+    ($($more:tt)*) => {
+        serde_json::json!([{
+            "rule": "!has(self.baseUrl) || self.baseUrl.startsWith('https://') || (has(self.allowPrivateNetwork) && self.allowPrivateNetwork)",
+            "message": "http:// sends secrets in the clear: use https://, or set allowPrivateNetwork: true for an endpoint on a private network",
+        } $($more)*])
+    };
+}
+
+/// Slack, through an incoming webhook or the Web API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = vendor!(, {
+    "rule": "has(self.webhookUrlSecretRef) != has(self.tokenSecretRef)",
+    "message": "name either webhookUrlSecretRef, for an incoming webhook, or tokenSecretRef, for the Web API",
+}, {
+    "rule": "!has(self.channel) || has(self.tokenSecretRef)",
+    "message": "an incoming webhook has its own channel: remove channel, or use tokenSecretRef",
+})))]
+pub struct Slack {
+    /// The URL of an incoming webhook, which is itself a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_url_secret_ref: Option<SecretRef>,
+    /// A bot's token for chat.postMessage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<SecretRef>,
+    /// The channel, where the body does not name one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Plain>")]
+    pub channel: Option<String>,
+    /// Another address than https://slack.com, for the Web API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::BaseUrl>")]
+    pub base_url: Option<String>,
+    /// Allow http:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// A robot in a `DingTalk` group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = vendor!()))]
+pub struct Dingtalk {
+    /// The robot's access token.
+    pub access_token_secret_ref: SecretRef,
+    /// The robot's signing secret, where its security setting is a signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_secret_ref: Option<SecretRef>,
+    /// Another address than https://oapi.dingtalk.com, such as https://oapi.dingtalk.io for
+    /// accounts outside mainland China.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::BaseUrl>")]
+    pub base_url: Option<String>,
+    /// Allow http:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// An object in `HubSpot`'s CRM, created or found by a unique property.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = vendor!(, {
+    "rule": "has(self.idProperty) == has(self.id)",
+    "message": "idProperty and id go together: the unique property, and its value for an event",
+})))]
+pub struct Hubspot {
+    /// A private app's access token.
+    pub token_secret_ref: SecretRef,
+    /// The type of object: contacts, tickets, or another of the account.
+    #[schemars(with = "text::ApiName")]
+    pub object_type: String,
+    /// The unique property that the object is found by, such as tgstaff_user_id. Left out, each
+    /// delivery creates an object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::ApiName>")]
+    pub id_property: Option<String>,
+    /// The value of that property: text with ${...}.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::TextTemplate>")]
+    pub id: Option<String>,
+    /// Objects that the new one is tied to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub associations: Vec<HubspotAssociation>,
+    /// The API's version. Default: 2026-03.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::ApiName>")]
+    pub api_version: Option<String>,
+    /// Another address than https://api.hubapi.com.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::BaseUrl>")]
+    pub base_url: Option<String>,
+    /// Allow http:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// An object that a new one is tied to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HubspotAssociation {
+    /// The other object's id: text with ${...}.
+    #[schemars(with = "text::TextTemplate")]
+    pub to: String,
+    /// HubSpot's number for the kind and direction of the tie, such as 16 from a ticket to a
+    /// contact.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub type_id: u32,
+}
+
+/// A record in Salesforce, found by an external id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.instanceUrl.startsWith('https://') || (has(self.allowPrivateNetwork) && self.allowPrivateNetwork)",
+    "message": "http:// sends secrets in the clear: use https://, or set allowPrivateNetwork: true for an endpoint on a private network",
+}]))]
+pub struct Salesforce {
+    /// The org's address, as https://acme.my.salesforce.com.
+    #[schemars(with = "text::BaseUrl")]
+    pub instance_url: String,
+    /// The type of record, such as Lead.
+    #[schemars(with = "text::ApiName")]
+    pub object: String,
+    /// The external-id field that the record is found by, such as TGStaff_User__c. The body leaves
+    /// it out.
+    #[schemars(with = "text::ApiName")]
+    pub external_id_field: String,
+    /// The value of that field: text with ${...}.
+    #[schemars(with = "text::TextTemplate")]
+    pub external_id: String,
+    /// How a token is got.
+    pub auth: SalesforceAuth,
+    /// The API's version, such as v66.0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::ApiName>")]
+    pub api_version: Option<String>,
+    /// Allow http:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// How a token of Salesforce is got: exactly one way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.clientCredentials) != has(self.jwtBearer)",
+    "message": "name either clientCredentials or jwtBearer",
+}]))]
+pub struct SalesforceAuth {
+    /// OAuth 2.0 client credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_credentials: Option<ClientCredentials>,
+    /// OAuth 2.0 JWT bearer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt_bearer: Option<JwtBearer>,
+}
+
+/// OAuth 2.0 client credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientCredentials {
+    /// The connected app's consumer key.
+    pub client_id_secret_ref: SecretRef,
+    /// The connected app's consumer secret.
+    pub client_secret_secret_ref: SecretRef,
+}
+
+/// OAuth 2.0 JWT bearer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JwtBearer {
+    /// The connected app's consumer key.
+    pub client_id_secret_ref: SecretRef,
+    /// The user to act as.
+    #[schemars(with = "text::Plain")]
+    pub username: String,
+    /// The private key in PEM.
+    pub private_key_secret_ref: SecretRef,
+    /// Who the token is for: https://login.salesforce.com, or https://test.salesforce.com for a
+    /// sandbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Origin>")]
+    pub audience: Option<String>,
+}
+
+/// A ticket in Zendesk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = vendor!()))]
+pub struct Zendesk {
+    /// The account: acme for acme.zendesk.com.
+    #[schemars(with = "text::HostLabel")]
+    pub subdomain: String,
+    /// The agent whose token it is.
+    #[schemars(with = "text::Plain")]
+    pub email: String,
+    /// The API token.
+    pub token_secret_ref: SecretRef,
+    /// Another address than the account's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::BaseUrl>")]
+    pub base_url: Option<String>,
+    /// Allow http:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// A ticket in Freshdesk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = vendor!()))]
+pub struct Freshdesk {
+    /// The account: acme for acme.freshdesk.com.
+    #[schemars(with = "text::HostLabel")]
+    pub domain: String,
+    /// The API key.
+    pub api_key_secret_ref: SecretRef,
+    /// Another address than the account's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::BaseUrl>")]
+    pub base_url: Option<String>,
+    /// Allow http:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// An event in Mixpanel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = vendor!(, {
+    "rule": "has(self.serviceAccount) != has(self.projectTokenSecretRef)",
+    "message": "name either serviceAccount or projectTokenSecretRef",
+})))]
+pub struct Mixpanel {
+    /// The project's number.
+    #[schemars(with = "text::ApiName")]
+    pub project_id: String,
+    /// A service account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccount>,
+    /// The project's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_token_secret_ref: Option<SecretRef>,
+    /// Where the project's data is kept: US, EU or IN. Default: US.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<MixpanelRegion>,
+    /// Another address than the region's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::BaseUrl>")]
+    pub base_url: Option<String>,
+    /// Allow http:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// A service account of Mixpanel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccount {
+    /// Its user name.
+    pub username_secret_ref: SecretRef,
+    /// Its secret.
+    pub password_secret_ref: SecretRef,
+}
+
+/// Where a project of Mixpanel keeps its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MixpanelRegion {
+    /// The United States.
+    US,
+    /// The European Union.
+    EU,
+    /// India.
+    IN,
+}
+
+/// A message from a Telegram bot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = vendor!()))]
+pub struct Telegram {
+    /// The bot's token.
+    pub token_secret_ref: SecretRef,
+    /// The chat, where the body does not name one: text with ${...}.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::TextTemplate>")]
+    pub chat_id: Option<String>,
+    /// Another address than https://api.telegram.org.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::BaseUrl>")]
+    pub base_url: Option<String>,
+    /// Allow http:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// A subject of a NATS server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.url.startsWith('tls://') || (has(self.allowPrivateNetwork) && self.allowPrivateNetwork)",
+    "message": "nats:// sends the event in the clear: use tls://, or set allowPrivateNetwork: true for a server on a private network",
+}]))]
+pub struct Nats {
+    /// The server.
+    #[schemars(with = "text::NatsUrl")]
+    pub url: String,
+    /// The subject: text with ${...}.
+    #[schemars(with = "text::TextTemplate")]
+    pub subject: String,
+    /// Credentials, as nsc writes them to a .creds file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretRef>,
+    /// True to wait for JetStream to store the message; false sends it and hopes. Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jetstream: Option<bool>,
+    /// Allow nats:// and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// A table of a PostgreSQL database. The body's members are its columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Postgres {
+    /// The connection, as postgres://user:password@host/database.
+    pub url_secret_ref: SecretRef,
+    /// The table, perhaps with its schema.
+    #[schemars(with = "text::SqlName")]
+    pub table: String,
+    /// The column of the delivery's key. It needs a unique index; a second row of the same key is
+    /// not written. Default: hookswitch_id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::SqlName>")]
+    pub key_column: Option<String>,
+    /// Columns that tell whether a row is there already, such as the user's id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<text::SqlName>", length(min = 1, max = 8), extend("x-kubernetes-list-type" = "set"))]
+    pub conflict_columns: Vec<String>,
+    /// What to do where it is: Update it, or DoNothing. Default: Update.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_conflict: Option<OnConflict>,
+    /// Allow connections without TLS and private and loopback addresses. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_private_network: Option<bool>,
+}
+
+/// What to do where a row is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnConflict {
+    /// Write the new values over it.
+    Update,
+    /// Leave it.
+    DoNothing,
+}
