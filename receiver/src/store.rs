@@ -34,7 +34,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::event::Event;
-use crate::plan::{DeadReason, FrozenRequest, Lane, Plan, Suppression, Verdict};
+use crate::plan::{
+    DeadReason, FrozenBody, FrozenRequest, Lane, NewDelivery, Plan, Suppression, Verdict,
+};
 
 pub mod embedded;
 
@@ -101,6 +103,33 @@ pub struct NewEvent {
     pub quota: u64,
 }
 
+/// What an event counts against its subscription's `storedBytes`: its body and texts, and 128 bytes
+/// for what every event has.
+#[must_use]
+pub fn event_bytes(event: &Event) -> u64 {
+    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let bytes = event.body.len()
+        + event.id.len()
+        + event.r#type.len()
+        + optional(&event.subject)
+        + optional(&event.sender)
+        + optional(&event.content_type);
+    u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(128)
+}
+
+/// What a delivery counts against its subscription's `storedBytes`: its rendered body, and 128
+/// bytes for what every delivery has. It never makes [`Store::plan`] fail.
+#[must_use]
+pub fn delivery_bytes(delivery: &NewDelivery) -> u64 {
+    let rendered = match delivery.request.as_ref().map(|request| &request.body) {
+        Some(FrozenBody::Rendered(body)) => body.len(),
+        Some(FrozenBody::Event) | None => 0,
+    };
+    u64::try_from(rendered)
+        .unwrap_or(u64::MAX)
+        .saturating_add(128)
+}
+
 /// What became of an event that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
@@ -134,16 +163,20 @@ pub struct GuardQuestion {
     pub lane: Lane,
     /// SHA-256 of the text of `echo.received` for the event; `None` where there is no echo guard.
     pub echo_key: Option<[u8; 32]>,
+    /// When the event was accepted: a mark counts where it was alive then, however late the
+    /// event is planned.
+    pub at: Timestamp,
     /// The subject that the rate guard counts.
     pub subject: String,
-    /// Count write-backs planned since then.
+    /// Count write-backs planned then or later. One that went to the dead letters at once was never
+    /// going to be sent, and does not count.
     pub since: Timestamp,
 }
 
 /// The answer to a [`GuardQuestion`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GuardAnswer {
-    /// Marks with that key that are alive, oldest first; at most 64.
+    /// Marks with that key that are alive, oldest first; at most 64. A mark has its delivery's id.
     pub marks: Vec<Uuid>,
     /// Write-backs of the subject on the lane since then.
     pub write_backs: u32,
@@ -300,6 +333,8 @@ pub struct DeliveryRecord {
     pub lane: Lane,
     /// The rule.
     pub rule: String,
+    /// What every attempt sends; `None` where it could not be rendered.
+    pub request: Option<FrozenRequest>,
     /// Where it stands.
     pub state: DeliveryState,
     /// Each attempt, oldest first; the first 5 and the last 20 of many.
