@@ -30,6 +30,8 @@ pub mod reason {
     pub const PATH_CONFLICT: &str = "PathConflict";
     /// The path lies outside the namespace, and no grant allows it.
     pub const PATH_NOT_ALLOWED: &str = "PathNotAllowed";
+    /// A destination asks for an address that its namespace may not reach.
+    pub const NETWORK_NOT_ALLOWED: &str = "NetworkNotAllowed";
     /// A CEL expression or a template does not compile.
     pub const INVALID_EXPRESSION: &str = "InvalidExpression";
     /// The subscription's `allowedRoutes` leave the route's namespace out.

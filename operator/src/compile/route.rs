@@ -1,0 +1,259 @@
+//! An `EventRoute`'s spec, resolved.
+//!
+//! What depends on subscriptions, that is whether they let the route attach, is decided later.
+
+use std::collections::BTreeSet;
+
+use hookswitch_crds::condition::reason;
+use hookswitch_crds::duration::Duration;
+use hookswitch_crds::event_route::{self as spec, EventRouteSpec};
+use hookswitch_crds::expression::{Expression, Scope};
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::{self, GuardMode, Origin, SubjectLimit};
+use hookswitch_crds::template::Template;
+
+use super::context::Context;
+use super::problems::Problems;
+use super::{destination, unsupported};
+
+/// Senders whose events a write-back would only echo.
+const GUARDED_SENDERS: [&str; 2] = ["agent", "system"];
+/// The most receivers that an event may have passed through.
+const MAX_HOPS: u32 = 4;
+/// The most write-backs of one subject.
+const PER_SUBJECT: SubjectLimit = SubjectLimit {
+    limit: 20,
+    window: Duration::from_secs(60),
+};
+/// How long a mark waits for its echo.
+const ECHO_WINDOW: Duration = Duration::from_secs(300);
+
+/// A resolved spec.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// What the snapshot gets, attached to nothing yet.
+    pub(super) entry: snapshot::Route,
+    /// The subscriptions that the spec names, in its order.
+    pub(super) parents: Vec<ObjectKey>,
+}
+
+/// The subscriptions that a spec names, in the order in which it does.
+pub(super) fn parents(spec: &EventRouteSpec, namespace: &str) -> Vec<ObjectKey> {
+    let key = |it: &spec::SubscriptionRef| {
+        ObjectKey::new(
+            it.namespace.as_deref().unwrap_or(namespace),
+            it.name.as_str(),
+        )
+    };
+    spec.subscription_refs.iter().map(key).collect()
+}
+
+/// Resolves a spec. What can't be served as it is written is among the problems.
+pub(super) fn resolve(
+    spec: &EventRouteSpec,
+    origin: Origin,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Resolved {
+    unsupported::refuse(spec, problems);
+    let EventRouteSpec {
+        subscription_refs: _,
+        word_lists: _,
+        destinations,
+        rules,
+        loop_guard,
+    } = spec;
+    let destinations = destinations.iter().enumerate().filter_map(|(index, it)| {
+        destination::resolve(
+            it,
+            &format!("spec.destinations[{index}]"),
+            context,
+            problems,
+        )
+    });
+    let destinations: Vec<snapshot::Destination> = destinations.collect();
+    let named = spec
+        .destinations
+        .iter()
+        .map(|it| it.name.as_str())
+        .collect();
+    let rules = rules.iter().enumerate();
+    let rules =
+        rules.map(|(index, it)| rule(it, &format!("spec.rules[{index}]"), &named, problems));
+    let entry = snapshot::Route {
+        origin,
+        subscriptions: Vec::new(),
+        rules: rules.collect(),
+        loop_guard: self::loop_guard(loop_guard.as_ref(), &destinations, problems),
+        destinations,
+    };
+    Resolved {
+        entry,
+        parents: parents(spec, context.namespace),
+    }
+}
+
+fn rule(
+    rule: &spec::Rule,
+    field: &str,
+    destinations: &BTreeSet<&str>,
+    problems: &mut Problems,
+) -> snapshot::Rule {
+    let spec::Rule {
+        name,
+        types,
+        when,
+        enrich: _,
+        transition: _,
+        after: _,
+        deliver,
+    } = rule;
+    if let Some(when) = when {
+        expression(when, Scope::Event, &format!("{field}.when"), problems);
+    }
+    let deliver = deliver.iter().enumerate().map(|(index, it)| {
+        let field = format!("{field}.deliver[{index}]");
+        self::deliver(it, &field, destinations, problems)
+    });
+    snapshot::Rule {
+        name: name.clone(),
+        types: types.clone(),
+        when: when.clone(),
+        deliver: deliver.collect(),
+    }
+}
+
+fn deliver(
+    deliver: &spec::Deliver,
+    field: &str,
+    destinations: &BTreeSet<&str>,
+    problems: &mut Problems,
+) -> snapshot::Deliver {
+    let spec::Deliver {
+        destination,
+        once: _,
+        body,
+    } = deliver;
+    if !destinations.contains(destination.as_str()) {
+        let known: Vec<&str> = destinations.iter().copied().collect();
+        problems.refused(
+            format!("{field}.destination"),
+            reason::DESTINATION_NOT_FOUND,
+            format!(
+                "this route has no destination {destination}: use one of {}, or add it",
+                known.join(", ")
+            ),
+        );
+    }
+    if let Some(Err(errors)) = body.as_ref().map(|it| Template::compile(it, Scope::Event)) {
+        for error in errors {
+            problems.refused(
+                format!("{field}.body{}", path(&error.pointer)),
+                reason::INVALID_EXPRESSION,
+                error.source.message,
+            );
+        }
+    }
+    snapshot::Deliver {
+        destination: destination.clone(),
+        body: body.clone(),
+    }
+}
+
+fn loop_guard(
+    guard: Option<&spec::LoopGuard>,
+    destinations: &[snapshot::Destination],
+    problems: &mut Problems,
+) -> snapshot::LoopGuard {
+    if guard.is_some() && !destinations.iter().any(|it| it.writes_back) {
+        problems.warning(
+            "spec.loopGuard",
+            "no destination of this route writes back, so it guards nothing: set writesBack: true \
+             where what a destination does comes back as an event",
+        );
+    }
+    let spec::LoopGuard {
+        mode,
+        senders,
+        echo,
+        max_hops,
+        per_subject,
+    } = guard.cloned().unwrap_or_default();
+    snapshot::LoopGuard {
+        mode: match mode {
+            Some(spec::GuardMode::Observe) => GuardMode::Observe,
+            Some(spec::GuardMode::Enforce) | None => GuardMode::Enforce,
+        },
+        senders: senders.unwrap_or_else(|| GUARDED_SENDERS.map(str::to_owned).to_vec()),
+        echo: echo.map(|it| self::echo(it, problems)),
+        max_hops: max_hops.unwrap_or(MAX_HOPS),
+        per_subject: Some(
+            per_subject.map_or(PER_SUBJECT, |spec::SubjectLimit { limit, window }| {
+                SubjectLimit { limit, window }
+            }),
+        ),
+    }
+}
+
+fn echo(echo: spec::Echo, problems: &mut Problems) -> snapshot::Echo {
+    let spec::Echo {
+        sent,
+        received,
+        window,
+    } = echo;
+    expression(&sent, Scope::Sent, "spec.loopGuard.echo.sent", problems);
+    expression(
+        &received,
+        Scope::Event,
+        "spec.loopGuard.echo.received",
+        problems,
+    );
+    snapshot::Echo {
+        sent,
+        received,
+        window: window.unwrap_or(ECHO_WINDOW),
+    }
+}
+
+/// Compiles an expression, to know that receivers can.
+fn expression(source: &str, scope: Scope, field: &str, problems: &mut Problems) {
+    if let Err(error) = Expression::compile(source, scope) {
+        problems.refused(field, reason::INVALID_EXPRESSION, error.message);
+    }
+}
+
+/// A JSON pointer as the rest of a field's path: `/ticket/tags/0` is `.ticket.tags[0]`.
+fn path(pointer: &str) -> String {
+    let is_identifier = |key: &str| {
+        key.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && key
+                .chars()
+                .all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-'))
+    };
+    let segment = |key: &str| {
+        let key = key.replace("~1", "/").replace("~0", "~");
+        match key.parse::<usize>() {
+            Ok(index) => format!("[{index}]"),
+            Err(_) if is_identifier(&key) => format!(".{key}"),
+            Err(_) => format!("[{key:?}]"),
+        }
+    };
+    pointer.split('/').skip(1).map(segment).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path;
+
+    #[test]
+    fn a_leaf_of_a_body_is_named_as_the_rest_of_the_field() {
+        for (pointer, field) in [
+            ("", ""),
+            ("/ticket/subject", ".ticket.subject"),
+            ("/tags/0", ".tags[0]"),
+            ("/a.b/c~1d", r#"["a.b"]["c/d"]"#),
+        ] {
+            assert_eq!(path(pointer), field);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Secrets: found in the object's own namespace, and nowhere else.
+//!
+//! A reference has no namespace to name, so no object can reach another namespace's Secrets. The
+//! snapshot's own Secrets hold everyone's, and are out of reach in every namespace.
+
+use std::collections::BTreeMap;
+
+use hookswitch_crds::condition::reason;
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::secret::SecretBytes;
+use hookswitch_crds::secret_ref::{RotatedSecretRef, SecretRef};
+use hookswitch_crds::snapshot::ResolvedSecret;
+
+use super::problems::Problems;
+
+/// What the names of the snapshot's Secrets begin with.
+pub(super) const SNAPSHOT_PREFIX: &str = "hookswitch-snapshot";
+
+/// The Secrets of one namespace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Secrets<'a> {
+    all: &'a BTreeMap<ObjectKey, BTreeMap<String, SecretBytes>>,
+    namespace: &'a str,
+}
+
+impl<'a> Secrets<'a> {
+    pub(super) fn of(
+        all: &'a BTreeMap<ObjectKey, BTreeMap<String, SecretBytes>>,
+        namespace: &'a str,
+    ) -> Self {
+        Self { all, namespace }
+    }
+
+    /// What a reference refers to.
+    pub(super) fn resolve(
+        &self,
+        reference: &SecretRef,
+        field: &str,
+        problems: &mut Problems,
+    ) -> ResolvedSecret {
+        let value = self
+            .find(reference)
+            .map_err(|missing| missing.report(self.namespace, reference, field, problems))
+            .ok();
+        resolved(reference, value)
+    }
+
+    /// The same for one of several keys; an optional one may be missing.
+    pub(super) fn resolve_rotated(
+        &self,
+        reference: &RotatedSecretRef,
+        field: &str,
+        problems: &mut Problems,
+    ) -> ResolvedSecret {
+        let optional = reference.is_optional();
+        let reference = reference.secret_ref();
+        match self.find(&reference) {
+            Err(Missing::Secret | Missing::Key | Missing::Empty) if optional => {
+                resolved(&reference, None)
+            }
+            _ => self.resolve(&reference, field, problems),
+        }
+    }
+
+    fn find(&self, reference: &SecretRef) -> Result<SecretBytes, Missing> {
+        if reference.name.starts_with(SNAPSHOT_PREFIX) {
+            return Err(Missing::Snapshot);
+        }
+        let key = ObjectKey::new(self.namespace, reference.name.as_str());
+        let data = self.all.get(&key).ok_or(Missing::Secret)?;
+        let value = data.get(&reference.key).ok_or(Missing::Key)?;
+        if value.is_empty() {
+            return Err(Missing::Empty);
+        }
+        Ok(value.clone())
+    }
+}
+
+/// Why a reference has no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Snapshot,
+    Secret,
+    Key,
+    Empty,
+}
+
+impl Missing {
+    fn report(self, namespace: &str, reference: &SecretRef, field: &str, problems: &mut Problems) {
+        let SecretRef { name, key } = reference;
+        match self {
+            Self::Snapshot => problems.refused(
+                field,
+                reason::SECRET_NOT_FOUND,
+                format!(
+                    "Secrets named {SNAPSHOT_PREFIX}... are Hookswitch's own and may not be referenced: \
+                     copy the value to another Secret"
+                ),
+            ),
+            Self::Secret => problems.unresolved(
+                field,
+                reason::SECRET_NOT_FOUND,
+                format!("there is no Secret {name} in namespace {namespace}: create it with the key {key}"),
+            ),
+            Self::Key => problems.unresolved(
+                field,
+                reason::SECRET_KEY_MISSING,
+                format!("the Secret {namespace}/{name} has no key {key}: add it"),
+            ),
+            Self::Empty => problems.unresolved(
+                field,
+                reason::SECRET_KEY_MISSING,
+                format!("the key {key} of the Secret {namespace}/{name} is empty: give it a value"),
+            ),
+        }
+    }
+}
+
+fn resolved(reference: &SecretRef, value: Option<SecretBytes>) -> ResolvedSecret {
+    ResolvedSecret {
+        reference: format!("{}/{}", reference.name, reference.key),
+        value,
+    }
+}

@@ -1,0 +1,63 @@
+//! What the resources define and this build does not serve yet.
+//!
+//! Such a field is refused, never passed over: a route that redacts nothing where it says that it
+//! redacts would be worse than one that is not served.
+
+use hookswitch_crds::condition::reason;
+use hookswitch_crds::event_route::{Destination, EventRouteSpec, OnAmbiguous};
+
+use super::problems::Problems;
+
+/// Refuses each field that is written and not served yet.
+pub(super) fn refuse(spec: &EventRouteSpec, problems: &mut Problems) {
+    let mut refuse = |field: String, written: bool| {
+        if written {
+            problems.refused(
+                field,
+                reason::NOT_YET_SUPPORTED,
+                "this version of Hookswitch does not serve it: remove it, or install a version that does",
+            );
+        }
+    };
+    refuse("spec.wordLists".to_owned(), !spec.word_lists.is_empty());
+    for (index, destination) in spec.destinations.iter().enumerate() {
+        let field = |name: &str| format!("spec.destinations[{index}].{name}");
+        for (kind, written) in kinds(destination) {
+            refuse(field(kind), written);
+        }
+        refuse(field("redact"), destination.redact.is_some());
+        let on_ambiguous = destination.delivery.as_ref().and_then(|it| it.on_ambiguous);
+        refuse(
+            field("delivery.onAmbiguous"),
+            on_ambiguous == Some(OnAmbiguous::Search),
+        );
+    }
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let field = |name: &str| format!("spec.rules[{index}].{name}");
+        refuse(field("enrich"), !rule.enrich.is_empty());
+        refuse(field("transition"), rule.transition.is_some());
+        refuse(field("after"), rule.after.is_some());
+        for (index, deliver) in rule.deliver.iter().enumerate() {
+            refuse(
+                field(&format!("deliver[{index}].once")),
+                deliver.once.is_some(),
+            );
+        }
+    }
+}
+
+/// The kinds of destination that are not served, and whether a destination is of one.
+fn kinds(destination: &Destination) -> [(&'static str, bool); 10] {
+    [
+        ("slack", destination.slack.is_some()),
+        ("dingtalk", destination.dingtalk.is_some()),
+        ("hubspot", destination.hubspot.is_some()),
+        ("salesforce", destination.salesforce.is_some()),
+        ("zendesk", destination.zendesk.is_some()),
+        ("freshdesk", destination.freshdesk.is_some()),
+        ("mixpanel", destination.mixpanel.is_some()),
+        ("telegram", destination.telegram.is_some()),
+        ("nats", destination.nats.is_some()),
+        ("postgres", destination.postgres.is_some()),
+    ]
+}

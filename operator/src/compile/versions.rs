@@ -1,0 +1,189 @@
+//! Last good: an object has at most two specs that could be served, its current one and the last
+//! one that was.
+//!
+//! ```text
+//! current spec ──resolve──▶ no problem that refuses it ──▶ served
+//!                           refused ─┐
+//! previous snapshot's spec ──resolve─┴▶ still possible ──▶ served, LastGoodKept
+//!                                       not any more ────▶ not served
+//! ```
+//!
+//! The last good spec is resolved anew each time, against today's Secrets, grants and claims: it
+//! keeps no right that it has lost. It belongs to the object that had it: one that is deleted and
+//! made anew under its name starts from nothing.
+
+use hookswitch_crds::condition::reason;
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::Origin;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::context::{Context, Version};
+use super::problems::Problems;
+use super::secrets::Secrets;
+use super::{Objects, Settings, Unreadable};
+
+/// An object, whether or not it could be read.
+#[derive(Debug)]
+pub(super) struct Object<'a, Spec> {
+    pub(super) key: ObjectKey,
+    pub(super) uid: &'a str,
+    pub(super) created: Option<Timestamp>,
+    pub(super) generation: i64,
+    /// The spec, or why it can't be read.
+    pub(super) spec: Result<&'a Spec, &'a str>,
+}
+
+impl<'a, Spec> Object<'a, Spec> {
+    /// One that could be read. Without a namespace it is in `default`, as kubectl has it.
+    pub(super) fn read(metadata: &'a ObjectMeta, spec: &'a Spec) -> Self {
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let name = metadata.name.as_deref().unwrap_or_default();
+        Self {
+            key: ObjectKey::new(namespace, name),
+            uid: metadata.uid.as_deref().unwrap_or_default(),
+            created: metadata.creation_timestamp.as_ref().map(|it| it.0),
+            generation: metadata.generation.unwrap_or_default(),
+            spec: Ok(spec),
+        }
+    }
+
+    /// One that could not.
+    pub(super) fn unreadable(unreadable: &'a Unreadable) -> Self {
+        let Unreadable {
+            kind: _,
+            key,
+            uid,
+            created,
+            generation,
+            message,
+        } = unreadable;
+        Self {
+            key: key.clone(),
+            uid,
+            created: *created,
+            generation: *generation,
+            spec: Err(message),
+        }
+    }
+}
+
+/// The specs of an object that could be served.
+#[derive(Debug)]
+pub(super) struct Versions<T> {
+    pub(super) key: ObjectKey,
+    pub(super) created: Option<Timestamp>,
+    pub(super) generation: i64,
+    /// The current spec, where nothing refuses it.
+    pub(super) current: Option<T>,
+    /// Another one that was served before, where it still can be.
+    pub(super) last_good: Option<T>,
+    /// Those of the current spec.
+    pub(super) problems: Problems,
+}
+
+/// What was decided about an object.
+#[derive(Debug)]
+pub(super) struct Decision<T> {
+    pub(super) key: ObjectKey,
+    pub(super) generation: i64,
+    /// What is served of it, and from which spec.
+    pub(super) served: Option<(Version, T)>,
+    /// Those of the current spec.
+    pub(super) problems: Problems,
+}
+
+impl<T> Decision<T> {
+    /// The spec that is served, whichever it is.
+    pub(super) fn served(&self) -> Option<&T> {
+        self.served.as_ref().map(|(_, served)| served)
+    }
+
+    /// Which spec is served.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.served.as_ref().map(|(version, _)| *version)
+    }
+}
+
+impl<T> Versions<T> {
+    /// The current spec if it can be served, else the last good one.
+    pub(super) fn choose(self) -> Decision<T> {
+        let current = self.current.map(|it| (Version::Current, it));
+        let last_good = self.last_good.map(|it| (Version::LastGood, it));
+        Decision {
+            key: self.key,
+            generation: self.generation,
+            served: current.or(last_good),
+            problems: self.problems,
+        }
+    }
+}
+
+/// Resolves the specs of an object.
+///
+/// `previous` is what the previous snapshot served under the object's name.
+pub(super) fn resolve<Spec, T>(
+    object: &Object<'_, Spec>,
+    previous: Option<&Origin>,
+    objects: &Objects,
+    settings: &Settings,
+    resolve: impl Fn(&Spec, Origin, &Context<'_>, &mut Problems) -> T,
+) -> Versions<T>
+where
+    Spec: Serialize + DeserializeOwned,
+{
+    let context = |version| Context {
+        namespace: &object.key.namespace,
+        secrets: Secrets::of(&objects.secrets, &object.key.namespace),
+        settings,
+        version,
+    };
+    let mut problems = Problems::default();
+    let written = match object.spec {
+        Err(message) => Err(message.to_owned()),
+        Ok(spec) => match serde_json::to_value(spec) {
+            Ok(json) => Ok((spec, json)),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    let written = written
+        .map_err(|message| problems.refused("spec", reason::UNREADABLE, message))
+        .ok();
+    let resolved = written.as_ref().map(|(spec, json)| {
+        let origin = Origin {
+            key: object.key.clone(),
+            uid: object.uid.to_owned(),
+            generation: object.generation,
+            since: 0,
+            spec: json.clone(),
+        };
+        resolve(spec, origin, &context(Version::Current), &mut problems)
+    });
+    let current = resolved.filter(|_| problems.none_refused());
+    let last_good = previous
+        .filter(|origin| origin.uid == object.uid)
+        .filter(|origin| match &written {
+            Some((_, json)) if current.is_some() => *json != origin.spec,
+            _ => true,
+        })
+        .and_then(|origin| {
+            let spec: Spec = serde_json::from_value(origin.spec.clone()).ok()?;
+            let origin = Origin {
+                since: 0,
+                ..origin.clone()
+            };
+            let mut problems = Problems::default();
+            let resolved = resolve(&spec, origin, &context(Version::LastGood), &mut problems);
+            Some(resolved).filter(|_| problems.none_refused())
+        });
+    Versions {
+        key: object.key.clone(),
+        created: object.created,
+        generation: object.generation,
+        current,
+        last_good,
+        problems,
+    }
+}
