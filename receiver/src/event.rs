@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// The `CloudEvents` type of an event whose sender gives none: the attribute can't be left out.
+pub const UNTYPED: &str = "dev.hookswitch.untyped";
+
 /// An accepted request. Its body is the raw bytes that were verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -41,6 +44,16 @@ impl Event {
     #[must_use]
     pub fn source(&self) -> String {
         format!("/{}", self.subscription)
+    }
+
+    /// The `type` of `CloudEvents`: its own, or [`UNTYPED`].
+    #[must_use]
+    pub fn cloud_event_type(&self) -> &str {
+        if self.r#type.is_empty() {
+            UNTYPED
+        } else {
+            &self.r#type
+        }
     }
 }
 

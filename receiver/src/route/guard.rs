@@ -1,0 +1,140 @@
+//! The loop guard: which deliveries would go round for ever.
+
+use std::collections::{HashMap, HashSet};
+
+use hookswitch_crds::snapshot::{GuardMode, LoopGuard, Ordering};
+use uuid::Uuid;
+
+use crate::plan::{DeadReason, Guard, Lane, NewDelivery, Plan, Suppression, WriteBack};
+use crate::store::GuardAnswer;
+
+use super::{DeliveryDraft, Draft, RouteDraft};
+
+/// What the events of one append have done before the store knows of it, so that each sees the ones
+/// before it. Begin with an empty one for each append.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    consumed: HashSet<Uuid>,
+    /// By lane and subject.
+    write_backs: HashMap<(Lane, String), u32>,
+}
+
+impl Overlay {
+    fn write_backs(&self, lane: &Lane, subject: &str) -> u32 {
+        self.write_backs
+            .get(&(lane.clone(), subject.to_owned()))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn count(&mut self, lane: &Lane, subject: &str) {
+        *self
+            .write_backs
+            .entry((lane.clone(), subject.to_owned()))
+            .or_default() += 1;
+    }
+}
+
+/// Puts the route's deliveries into the plan, as far as the guard lets them.
+pub(super) fn apply(
+    draft: &Draft,
+    route: &RouteDraft,
+    answers: Vec<(&Lane, &GuardAnswer)>,
+    overlay: &mut Overlay,
+    plan: &mut Plan,
+) {
+    let settings = &route.route.spec.loop_guard;
+    let echo = answers
+        .iter()
+        .flat_map(|(_, answer)| &answer.marks)
+        .find(|mark| !overlay.consumed.contains(*mark))
+        .copied();
+    if let Some(mark) = echo {
+        overlay.consumed.insert(mark);
+        plan.marks_consumed.push(mark);
+    }
+    // What finds a loop in every write-back of the event alike.
+    let found = listed(draft, settings)
+        .then_some(Guard::Sender)
+        .or(echo.map(|_| Guard::Echo))
+        .or((draft.hops >= settings.max_hops).then_some(Guard::Hops));
+    let known: HashMap<&Lane, u32> = answers
+        .into_iter()
+        .map(|(lane, answer)| (lane, answer.write_backs))
+        .collect();
+
+    for delivery in &route.deliveries {
+        if delivery.request.is_none() {
+            plan.deliveries.push(delivery.broken());
+            continue;
+        }
+        if !delivery.destination.writes_back {
+            plan.deliveries.push(delivery.live(draft, settings));
+            continue;
+        }
+        let subject = draft.guarded_subject();
+        let over = settings.per_subject.is_some_and(|limit| {
+            let known = known.get(&delivery.lane).copied().unwrap_or_default();
+            known.saturating_add(overlay.write_backs(&delivery.lane, subject)) >= limit.limit
+        });
+        let found = found.or(over.then_some(Guard::Rate));
+        let enforced = settings.mode == GuardMode::Enforce;
+        if let Some(guard) = found {
+            plan.suppressions.push(Suppression {
+                lane: delivery.lane.clone(),
+                rule: delivery.rule.clone(),
+                guard,
+                enforced,
+            });
+        }
+        let dead = match found.filter(|_| enforced) {
+            Some(Guard::Sender | Guard::Echo) => continue,
+            Some(Guard::Hops) => Some(DeadReason::LoopHops),
+            Some(Guard::Rate) => Some(DeadReason::LoopRate),
+            None => None,
+        };
+        let mut planned = delivery.live(draft, settings);
+        if dead.is_none() {
+            overlay.count(&delivery.lane, subject);
+        } else {
+            // A dead letter waits for nobody, and nobody for it.
+            planned.ordered_by = None;
+            planned.dead = dead;
+        }
+        plan.deliveries.push(planned);
+    }
+}
+
+/// Whether the event's sender is one whose events are never written back.
+fn listed(draft: &Draft, settings: &LoopGuard) -> bool {
+    draft.sender.as_ref().is_some_and(|sender| {
+        let sender = sender.to_lowercase();
+        settings
+            .senders
+            .iter()
+            .any(|listed| listed.to_lowercase() == sender)
+    })
+}
+
+impl DeliveryDraft {
+    /// As it is delivered where nothing stops it.
+    fn live(&self, draft: &Draft, settings: &LoopGuard) -> NewDelivery {
+        let ordered = self.destination.delivery.ordering == Ordering::PerSubject;
+        NewDelivery {
+            id: self.id,
+            lane: self.lane.clone(),
+            rule: self.rule.clone(),
+            request: self.request.clone(),
+            ordered_by: draft.subject.clone().filter(|_| ordered),
+            echo: self.echo,
+            write_back: settings
+                .per_subject
+                .filter(|_| self.destination.writes_back)
+                .map(|limit| WriteBack {
+                    subject: draft.guarded_subject().to_owned(),
+                    window: limit.window,
+                }),
+            dead: None,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! From an event to the bytes that every attempt sends, and their key.
+
+use bytes::Bytes;
+use hookswitch_crds::snapshot::{Destination, Format};
+use serde_json::{Map, Value as Json};
+use sha2::{Digest as _, Sha256};
+use uuid::{Builder, Uuid};
+
+use crate::event::Event;
+use crate::plan::{FrozenBody, FrozenRequest, Lane};
+
+/// What JSON is sent as.
+const JSON: &str = "application/json";
+/// A whole `CloudEvents` envelope
+/// (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
+const CLOUD_EVENT: &str = "application/cloudevents+json";
+
+/// The event as expressions see it. An attribute that it lacks is left out; so is `data` where the
+/// body is not JSON.
+pub(super) fn expression_event(event: &Event) -> Json {
+    let mut attributes = Map::new();
+    let mut set = |name: &str, value: Option<Json>| {
+        if let Some(value) = value {
+            attributes.insert(name.to_owned(), value);
+        }
+    };
+    set("id", Some(Json::from(event.id.as_str())));
+    set("type", Some(Json::from(event.r#type.as_str())));
+    set("source", Some(Json::from(event.source())));
+    set("time", event.time.map(|time| Json::from(time.to_string())));
+    set("subject", event.subject.clone().map(Json::from));
+    set("sender", event.sender.clone().map(Json::from));
+    set("hops", Some(Json::from(event.hops)));
+    set("data", data(event));
+    Json::Object(attributes)
+}
+
+fn data(event: &Event) -> Option<Json> {
+    serde_json::from_slice(&event.body).ok()
+}
+
+/// The request to a destination, with `body` where the rule has one.
+pub(super) fn request(
+    event: &Event,
+    destination: &Destination,
+    body: Option<&Json>,
+) -> FrozenRequest {
+    let format = destination.http.format;
+    let (content_type, body) = match (format, body) {
+        (Format::CloudEventsStructured, body) => {
+            (CLOUD_EVENT.to_owned(), rendered(&envelope(event, body)))
+        }
+        (Format::Json | Format::CloudEventsBinary, Some(body)) => (JSON.to_owned(), rendered(body)),
+        (Format::Json | Format::CloudEventsBinary, None) => (
+            event
+                .content_type
+                .clone()
+                .unwrap_or_else(|| JSON.to_owned()),
+            FrozenBody::Event,
+        ),
+    };
+    FrozenRequest {
+        kind: destination.kind,
+        method: destination.http.method.clone(),
+        content_type,
+        cloud_event_headers: format == Format::CloudEventsBinary,
+        body,
+    }
+}
+
+fn rendered(body: &Json) -> FrozenBody {
+    FrozenBody::Rendered(Bytes::from(body.to_string()))
+}
+
+fn envelope(event: &Event, body: Option<&Json>) -> Json {
+    let mut envelope = Map::new();
+    let mut set = |name: &str, value: Option<Json>| {
+        if let Some(value) = value {
+            envelope.insert(name.to_owned(), value);
+        }
+    };
+    let subject = event.subject.clone().filter(|subject| !subject.is_empty());
+    set("specversion", Some(Json::from("1.0")));
+    set("id", Some(Json::from(event.id.as_str())));
+    set("source", Some(Json::from(event.source())));
+    set("type", Some(Json::from(event.cloud_event_type())));
+    set("time", event.time.map(|time| Json::from(time.to_string())));
+    set("subject", subject.map(Json::from));
+    set("datacontenttype", Some(Json::from(JSON)));
+    set("data", body.cloned().or_else(|| data(event)));
+    Json::Object(envelope)
+}
+
+/// The idempotency key of a delivery: a version 8 UUID (RFC 9562) from the SHA-256 of event, route,
+/// rule and destination. The same four give the same key in every process, for ever.
+pub(super) fn delivery_id(event: Uuid, lane: &Lane, rule: &str) -> Uuid {
+    let mut hash = Sha256::new_with_prefix(b"hookswitch delivery 1");
+    hash.update(event.as_bytes());
+    for part in [
+        lane.route.namespace.as_str(),
+        &lane.route.name,
+        rule,
+        &lane.destination,
+    ] {
+        // A name never holds this byte, so no two lists of names read the same.
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = digest;
+    Builder::from_custom_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]).into_uuid()
+}

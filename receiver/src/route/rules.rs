@@ -1,0 +1,242 @@
+//! Rules: which fire, and what they send.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use hookswitch_crds::expression::{EvalError, Expression, Variables};
+use hookswitch_crds::template;
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::{self, Subscription};
+use crate::event::Event;
+use crate::plan::{EchoMark, FrozenRequest, Lane, Outcome, Verdict};
+
+use super::{DeliveryDraft, Draft, RouteDraft, render};
+
+/// An event whose body is parsed when the first expression wants it.
+struct Facts<'a> {
+    event: &'a Event,
+    json: &'a OnceCell<Json>,
+    variables: OnceCell<Variables<'a>>,
+}
+
+impl<'a> Facts<'a> {
+    fn variables(&self) -> &Variables<'a> {
+        self.variables.get_or_init(|| {
+            Variables::new(
+                self.json
+                    .get_or_init(|| render::expression_event(self.event)),
+            )
+        })
+    }
+}
+
+/// Fills the draft in: verdicts, deliveries and what the guard is to be asked.
+pub(super) fn decide(subscription: &Subscription, event: &Event, draft: &mut Draft) {
+    let json = OnceCell::new();
+    let facts = Facts {
+        event,
+        json: &json,
+        variables: OnceCell::new(),
+    };
+    for route in &subscription.routes {
+        let mut decided = RouteDraft {
+            route: Arc::clone(route),
+            echo_key: None,
+            deliveries: Vec::new(),
+            asked: Vec::new(),
+        };
+        let begin = draft.verdicts.len();
+        for rule in &route.rules {
+            let verdict = decide_rule(route, rule, &facts, &mut decided.deliveries);
+            draft.verdicts.push(verdict);
+        }
+        let failed = ask(&facts, &mut decided);
+        if let Some(detail) = failed {
+            let verdicts = draft.verdicts.iter_mut().skip(begin);
+            for verdict in verdicts.filter(|verdict| verdict.outcome == Outcome::Fired) {
+                note(&mut verdict.detail, &detail);
+            }
+        }
+        if !decided.deliveries.is_empty() || !decided.asked.is_empty() {
+            draft.routes.push(decided);
+        }
+    }
+}
+
+fn decide_rule(
+    route: &config::Route,
+    rule: &config::Rule,
+    facts: &Facts<'_>,
+    deliveries: &mut Vec<DeliveryDraft>,
+) -> Verdict {
+    let mut verdict = Verdict {
+        route: route.spec.origin.key.clone(),
+        rule: rule.name.clone(),
+        outcome: Outcome::Fired,
+        detail: None,
+    };
+    if !rule.types.is_empty() && !rule.types.contains(&facts.event.r#type) {
+        verdict.outcome = Outcome::TypeNotMatched;
+        return verdict;
+    }
+    let when = rule
+        .when
+        .as_ref()
+        .map_or(Ok(true), |when| when.evaluate_bool(facts.variables()));
+    match when {
+        Ok(true) => {}
+        Ok(false) => {
+            verdict.outcome = Outcome::WhenFalse;
+            return verdict;
+        }
+        Err(error) => {
+            verdict.outcome = outcome_of(&error);
+            verdict.detail = Some(format!("when: {error}"));
+            if verdict.outcome == Outcome::Error {
+                let broken = rule.deliver.iter();
+                deliveries.extend(broken.map(|entry| draft(facts, rule, entry, None, None)));
+            }
+            return verdict;
+        }
+    }
+    for entry in &rule.deliver {
+        let destination = &entry.destination;
+        match render_body(facts, entry) {
+            Ok((request, body)) => {
+                let echo = match route.echo.as_ref().filter(|_| destination.writes_back) {
+                    Some(echo) => sent_mark(facts, echo, body.as_ref()).unwrap_or_else(|error| {
+                        note(
+                            &mut verdict.detail,
+                            &format!("{}: loopGuard.echo.sent: {error}", destination.name),
+                        );
+                        None
+                    }),
+                    None => None,
+                };
+                deliveries.push(draft(facts, rule, entry, Some(request), echo));
+            }
+            Err(error) => {
+                // The worse of the rule's outcomes is its verdict.
+                if verdict.outcome != Outcome::Error {
+                    verdict.outcome = outcome_of(&error);
+                }
+                note(
+                    &mut verdict.detail,
+                    &format!("{}: body: {error}", destination.name),
+                );
+                deliveries.push(draft(facts, rule, entry, None, None));
+            }
+        }
+    }
+    verdict
+}
+
+fn outcome_of(error: &EvalError) -> Outcome {
+    match error {
+        EvalError::MissingField(_) => Outcome::MissingField,
+        EvalError::Type { .. } | EvalError::Failed(_) => Outcome::Error,
+    }
+}
+
+fn note(detail: &mut Option<String>, text: &str) {
+    match detail {
+        None => *detail = Some(text.to_owned()),
+        Some(detail) => {
+            detail.push_str("; ");
+            detail.push_str(text);
+        }
+    }
+}
+
+fn draft(
+    facts: &Facts<'_>,
+    rule: &config::Rule,
+    entry: &config::Deliver,
+    request: Option<FrozenRequest>,
+    echo: Option<EchoMark>,
+) -> DeliveryDraft {
+    DeliveryDraft {
+        id: render::delivery_id(facts.event.uid, &entry.lane, &rule.name),
+        lane: entry.lane.clone(),
+        rule: rule.name.clone(),
+        destination: Arc::clone(&entry.destination),
+        request,
+        echo,
+    }
+}
+
+/// The request, and the rendered body where the entry has one.
+fn render_body(
+    facts: &Facts<'_>,
+    entry: &config::Deliver,
+) -> Result<(FrozenRequest, Option<Json>), EvalError> {
+    let body = entry
+        .body
+        .as_ref()
+        .map(|body| body.render(facts.variables()))
+        .transpose()?;
+    let request = render::request(facts.event, &entry.destination, body.as_ref());
+    Ok((request, body))
+}
+
+/// The mark that a write-back leaves; `request` is its body, or the event's data.
+fn sent_mark(
+    facts: &Facts<'_>,
+    echo: &config::Echo,
+    body: Option<&Json>,
+) -> Result<Option<EchoMark>, EvalError> {
+    let variables = facts.variables();
+    let data = facts.json.get().and_then(|event| event.get("data"));
+    let request = body.or(data).unwrap_or(&Json::Null);
+    let key = digest(&echo.sent, &variables.with_request(request))?;
+    Ok(Some(EchoMark {
+        key,
+        window: echo.window,
+    }))
+}
+
+fn digest(expression: &Expression, variables: &Variables<'_>) -> Result<[u8; 32], EvalError> {
+    let value = expression.evaluate(variables)?;
+    Ok(Sha256::digest(template::text(&value).as_bytes()).into())
+}
+
+/// Works out what the guard is to be asked; gives why `echo.received` failed, where it did. A field
+/// that is missing is no failure: such an event is nobody's echo.
+fn ask(facts: &Facts<'_>, decided: &mut RouteDraft) -> Option<String> {
+    let spec = &decided.route.spec;
+    let writes_back =
+        |destination: &&hookswitch_crds::snapshot::Destination| destination.writes_back;
+    if !spec.destinations.iter().any(|it| it.writes_back) {
+        return None;
+    }
+    let mut failed = None;
+    if let Some(echo) = &decided.route.echo {
+        match digest(&echo.received, facts.variables()) {
+            Ok(key) => decided.echo_key = Some(key),
+            Err(EvalError::MissingField(_)) => {}
+            Err(error) => failed = Some(format!("loopGuard.echo.received: {error}")),
+        }
+    }
+    let fired = |name: &str| {
+        decided
+            .deliveries
+            .iter()
+            .any(|delivery| delivery.request.is_some() && delivery.destination.name == name)
+    };
+    decided.asked = spec
+        .destinations
+        .iter()
+        .filter(writes_back)
+        .filter(|destination| {
+            decided.echo_key.is_some()
+                || (spec.loop_guard.per_subject.is_some() && fired(&destination.name))
+        })
+        .map(|destination| Lane {
+            route: spec.origin.key.clone(),
+            destination: destination.name.clone(),
+        })
+        .collect();
+    failed
+}
