@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod deliver;
 pub mod event;
+pub mod extract;
 pub mod ingress;
 pub mod metrics;
 pub mod plan;

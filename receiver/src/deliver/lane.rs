@@ -1,0 +1,587 @@
+//! The runner of a lane: takes what is due to its destination, for as long as there is anything.
+//!
+//! ```text
+//!            ┌──────────────────────────────────────────────────────────────────────────┐
+//!            ▼                                                                          │
+//!  settle what ended ─ follow the configuration ─ permission ─ due ─ claim ─ attempt ─ rest
+//!  (store.finish)                                 (circuit,           (store.claim,
+//!                                                  pause, rate)        then bytes leave)
+//! ```
+//!
+//! Invariants:
+//! - Bytes leave only after the claim is durable; an outcome counts only once it is durable. Nothing
+//!   new is claimed while an outcome can't be written.
+//! - Waiting (a missing secret, an open circuit, a pause, the rate limit) claims nothing, so uses no
+//!   attempt.
+//! - Order within a subject is the store's: what is blocked is not due.
+//! - It ends when its lane has been empty for a while: long enough that neither its rate limit nor its
+//!   warm connections are forgotten too early.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use hookswitch_crds::snapshot::{self, OnAmbiguous};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Engine;
+use super::backoff;
+use super::breaker::Breaker;
+use super::kind::{Class, Fault, Reply, Verdict, reason};
+use super::limit::Limit;
+use super::report::Report;
+use super::target::{Attempted, Target};
+use crate::config::Follow;
+use crate::plan::{DeadReason, Lane};
+use crate::store::{self, Answer, Claim, Finish, Next, StoredDelivery};
+
+/// A runner whose lane is empty ends after this time.
+const LINGER: Duration = Duration::from_mins(1);
+
+/// The time of day is looked at this often at least: it can jump, and tokio's clock does not.
+const LONGEST_REST: Duration = Duration::from_mins(1);
+
+/// The pause after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Deliveries that end without an attempt, at once.
+const BATCH: usize = 256;
+
+/// Works a lane off until it has been empty for a while, or until shutdown.
+///
+/// Cancellation: only by the engine's tokens. Dropped in the middle, attempts in flight are
+/// interrupted, and the store gives them back at the next start.
+pub(super) async fn run(engine: Arc<Engine>, lane: Lane, wake: Arc<Notify>) {
+    Runner {
+        config: engine.config.clone(),
+        report: Report::new(&engine.metrics, &lane),
+        engine,
+        lane,
+        wake,
+        destination: Destination::Unknown,
+        breaker: Breaker::new(),
+        limit: Limit::new(None),
+        pause: Pause::default(),
+        attempts: JoinSet::new(),
+        ended: Vec::new(),
+        empty_since: None,
+        swept: false,
+    }
+    .run()
+    .await;
+}
+
+/// A lane at work.
+struct Runner {
+    engine: Arc<Engine>,
+    lane: Lane,
+    wake: Arc<Notify>,
+    config: Follow,
+    report: Report,
+    destination: Destination,
+    breaker: Breaker,
+    limit: Limit,
+    pause: Pause,
+    /// In flight.
+    attempts: JoinSet<Ended>,
+    /// Out of flight, and not durable yet.
+    ended: Vec<Ended>,
+    empty_since: Option<Instant>,
+    /// What was overdue when the circuit opened has been given up.
+    swept: bool,
+}
+
+/// The lane's destination in the current configuration.
+enum Destination {
+    /// There is no configuration yet.
+    Unknown,
+    /// It is gone.
+    Removed,
+    /// Nothing can be sent to it until the configuration changes.
+    Held(Arc<snapshot::Destination>),
+    /// It can be attempted.
+    Ready(Arc<Target>),
+}
+
+/// A wait that the destination asked for.
+#[derive(Default)]
+struct Pause {
+    until: Option<Instant>,
+    /// In a row.
+    count: u32,
+}
+
+/// An attempt that has ended.
+struct Ended {
+    delivery: StoredDelivery,
+    target: Arc<Target>,
+    attempted: Attempted,
+}
+
+/// The end of an attempt or of a delivery, on its way into the store.
+pub(super) struct Conclusion {
+    pub(super) delivery: StoredDelivery,
+    pub(super) finish: Finish,
+}
+
+/// What comes next.
+enum Pace {
+    /// There may be more to do at once.
+    Go,
+    /// Nothing, until then or until something happens.
+    Rest(Option<Instant>),
+    /// The lane is empty.
+    Empty,
+    /// The lane is gone.
+    End,
+}
+
+impl Runner {
+    async fn run(mut self) {
+        while !self.engine.shutdown.is_cancelled() {
+            self.settle().await;
+            self.follow();
+            let pace = match &self.destination {
+                Destination::Unknown | Destination::Held(_) => Pace::Rest(None),
+                Destination::Removed => self.bury().await,
+                Destination::Ready(target) => self.advance(Arc::clone(target)).await,
+            };
+            match pace {
+                Pace::Go => self.empty_since = None,
+                Pace::Rest(until) => self.rest(until).await,
+                Pace::Empty if self.lingered() => break,
+                Pace::Empty => self.rest(Some(self.linger_until())).await,
+                Pace::End => break,
+            }
+        }
+        self.drain().await;
+    }
+
+    /// Takes over what the configuration says now.
+    fn follow(&mut self) {
+        let spec = {
+            let config = self.config.borrow_and_update();
+            let Some(config) = config.as_ref() else {
+                return;
+            };
+            config.lanes.get(&self.lane).cloned()
+        };
+        let Some(spec) = spec else {
+            self.destination = Destination::Removed;
+            return;
+        };
+        let current = match &self.destination {
+            Destination::Unknown | Destination::Removed => None,
+            Destination::Held(spec) => Some(spec),
+            Destination::Ready(target) => Some(&target.spec),
+        };
+        if current.is_some_and(|current| *current == spec) {
+            return;
+        }
+        self.limit.follow(spec.delivery.rate_limit);
+        self.destination = match Target::prepare(&spec, &self.engine.network, &self.engine.wire) {
+            Ok(target) => Destination::Ready(Arc::new(target)),
+            Err(held) => {
+                tracing::warn!(lane = %self.lane, reason = %held, "deliveries are held until the configuration changes");
+                Destination::Held(spec)
+            }
+        };
+    }
+
+    /// Starts what may start now.
+    async fn advance(&mut self, target: Arc<Target>) -> Pace {
+        let room = match self.permission() {
+            Ok(0) => return Pace::Rest(None),
+            Ok(room) => room,
+            Err(until) => {
+                return match self.give_up_overdue(&target).await {
+                    Ok(()) => Pace::Rest(Some(until)),
+                    Err(error) => self.store_failed(&error),
+                };
+            }
+        };
+        let now = self.engine.clock.now();
+        let due = match self.engine.store.due(&self.lane, now, room).await {
+            Ok(due) => due,
+            Err(error) => return self.store_failed(&error),
+        };
+        self.report.store_works();
+        if due.ready.is_empty() {
+            return match due.next {
+                Some(next) => Pace::Rest(Some(self.instant(next))),
+                None if self.attempts.is_empty() => Pace::Empty,
+                None => Pace::Rest(None),
+            };
+        }
+        let (claims, conclusions) = self.sort(due.ready, &target);
+        self.conclude(conclusions).await;
+        match self.claim(claims).await {
+            Ok(won) => {
+                for delivery in won {
+                    self.attempt(delivery, &target);
+                }
+                Pace::Go
+            }
+            Err(error) => self.store_failed(&error),
+        }
+    }
+
+    /// How many attempts may start now; an error says when to ask again.
+    fn permission(&mut self) -> Result<usize, Instant> {
+        let now = Instant::now();
+        if let Some(until) = self.pause.until.filter(|until| now < *until) {
+            return Err(until);
+        }
+        let room = self.breaker.room(self.attempts.len(), now)?;
+        if room > 0 {
+            self.limit.ready()?;
+        }
+        Ok(room)
+    }
+
+    /// Tells deliveries to attempt from those that end without one.
+    fn sort(
+        &mut self,
+        ready: Vec<StoredDelivery>,
+        target: &Target,
+    ) -> (Vec<StoredDelivery>, Vec<Conclusion>) {
+        let now = self.engine.clock.now();
+        let settings = &target.spec.delivery;
+        let mut claims = Vec::with_capacity(ready.len());
+        let mut conclusions = Vec::new();
+        for delivery in ready {
+            if delivery.request.kind != target.spec.kind {
+                conclusions.push(Conclusion::dead(
+                    delivery,
+                    now,
+                    DeadReason::DestinationRemoved,
+                ));
+            } else if delivery.interrupted && settings.on_ambiguous == OnAmbiguous::DeadLetter {
+                conclusions.push(Conclusion::interrupted(delivery, now));
+            } else if self.limit.take() {
+                claims.push(delivery);
+            } else {
+                break;
+            }
+        }
+        (claims, conclusions)
+    }
+
+    /// Makes the start of attempts durable, and gives those that were won.
+    async fn claim(
+        &mut self,
+        deliveries: Vec<StoredDelivery>,
+    ) -> Result<Vec<StoredDelivery>, store::Error> {
+        if deliveries.is_empty() {
+            return Ok(deliveries);
+        }
+        let at = self.engine.clock.now();
+        let claims = deliveries
+            .iter()
+            .map(|delivery| Claim {
+                id: delivery.id,
+                attempts: delivery.attempts,
+                at,
+            })
+            .collect();
+        let won = self.engine.store.claim(claims).await?;
+        let won = deliveries.into_iter().zip(won).filter(|(_, won)| *won);
+        Ok(won
+            .map(|(delivery, _)| StoredDelivery {
+                attempts: delivery.attempts.saturating_add(1),
+                ..delivery
+            })
+            .collect())
+    }
+
+    /// Sends a claimed delivery.
+    fn attempt(&mut self, delivery: StoredDelivery, target: &Arc<Target>) {
+        let target = Arc::clone(target);
+        let clock = self.engine.clock;
+        let seconds = self.report.attempt_seconds.clone();
+        self.attempts.spawn(async move {
+            let timer = seconds.start_timer();
+            let reply = match target.attempt(&delivery, clock.now()) {
+                Ok(sending) => AssertUnwindSafe(sending)
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| {
+                        Reply::NoAnswer(Fault {
+                            reason: reason::INTERNAL,
+                            detail: "the attempt panicked".to_owned(),
+                        })
+                    }),
+                Err(fault) => Reply::NotSent(fault),
+            };
+            timer.observe_duration();
+            Ended {
+                attempted: target.judge(&reply, clock.now()),
+                target,
+                delivery,
+            }
+        });
+    }
+
+    /// Makes durable what has ended.
+    async fn settle(&mut self) {
+        while let Some(ended) = self.attempts.try_join_next() {
+            self.ended
+                .extend(ended.inspect_err(|error| self.report.attempt_lost(error)));
+        }
+        let ended = std::mem::take(&mut self.ended);
+        let conclusions = ended.into_iter().map(|ended| self.decide(ended)).collect();
+        self.conclude(conclusions).await;
+    }
+
+    /// What follows from an attempt, for the delivery and for the lane.
+    fn decide(&mut self, ended: Ended) -> Conclusion {
+        let Ended {
+            delivery,
+            target,
+            attempted: Attempted { verdict, answer },
+        } = ended;
+        self.learn(&verdict, &target.spec.delivery);
+        let now = self.engine.clock.now();
+        let next = next(&verdict, &target.spec.delivery, &delivery, now);
+        Conclusion {
+            finish: Finish {
+                id: delivery.id,
+                attempts: delivery.attempts,
+                at: now,
+                answer: Some(answer),
+                next,
+            },
+            delivery,
+        }
+    }
+
+    /// What an attempt tells about the destination.
+    fn learn(&mut self, verdict: &Verdict, settings: &snapshot::Delivery) {
+        let now = Instant::now();
+        let was_open = self.breaker.is_open();
+        if verdict.is_failure() {
+            self.breaker.failed(settings.circuit_breaker, now);
+            self.swept = false;
+        } else {
+            self.breaker.succeeded();
+        }
+        self.report.circuit(was_open, self.breaker.is_open());
+        if verdict.pause {
+            self.pause.extend(verdict.retry_after, settings, now);
+        } else if verdict.class == Class::Delivered {
+            self.pause.count = 0;
+        }
+    }
+
+    /// Makes conclusions durable, however long it takes. Given up only when the time to drain is over:
+    /// then they are interrupted at the next start.
+    async fn conclude(&mut self, conclusions: Vec<Conclusion>) {
+        if conclusions.is_empty() {
+            return;
+        }
+        let finishes: Vec<Finish> = conclusions.iter().map(|one| one.finish.clone()).collect();
+        loop {
+            match self.engine.store.finish(finishes.clone()).await {
+                Ok(current) => {
+                    self.report.store_works();
+                    for (conclusion, current) in conclusions.iter().zip(current) {
+                        self.report.concluded(conclusion, current);
+                    }
+                    return;
+                }
+                Err(error) => self.report.store_failed(&error),
+            }
+            tokio::select! {
+                () = self.engine.drained.cancelled() => {
+                    self.report.left_behind(conclusions.len());
+                    return;
+                }
+                () = sleep(STORE_PAUSE) => {}
+            }
+        }
+    }
+
+    /// With the circuit open, gives up what is past its time: the failure that opened it speaks for
+    /// them. Without this, what a dead destination has queued would shrink by one attempt at a time.
+    async fn give_up_overdue(&mut self, target: &Target) -> Result<(), store::Error> {
+        while self.breaker.is_open() && !self.swept {
+            let now = self.engine.clock.now();
+            let due = self.engine.store.due(&self.lane, now, BATCH).await?;
+            let overdue: Vec<_> = due
+                .ready
+                .into_iter()
+                .filter(|delivery| overdue(delivery, &target.spec.delivery, now))
+                .map(|delivery| Conclusion::dead(delivery, now, DeadReason::GaveUp))
+                .collect();
+            self.swept = overdue.is_empty();
+            self.conclude(overdue).await;
+        }
+        Ok(())
+    }
+
+    /// Moves all that is pending to the dead letters: the destination is gone.
+    async fn bury(&mut self) -> Pace {
+        let all = self.engine.store.due(&self.lane, Timestamp::MAX, BATCH);
+        let ready = match all.await {
+            Ok(due) => due.ready,
+            Err(error) => return self.store_failed(&error),
+        };
+        if ready.is_empty() {
+            return if self.attempts.is_empty() {
+                self.report.removed();
+                Pace::End
+            } else {
+                Pace::Rest(None)
+            };
+        }
+        let now = self.engine.clock.now();
+        let gone = |delivery| Conclusion::dead(delivery, now, DeadReason::DestinationRemoved);
+        self.conclude(ready.into_iter().map(gone).collect()).await;
+        Pace::Go
+    }
+
+    /// Waits until then, or until something happens: an attempt ends, there is something new, the
+    /// configuration changes, shutdown.
+    async fn rest(&mut self, until: Option<Instant>) {
+        let latest = Instant::now() + LONGEST_REST;
+        let until = until.map_or(latest, |until| until.min(latest));
+        tokio::select! {
+            () = self.engine.shutdown.cancelled() => {}
+            Some(ended) = self.attempts.join_next() => {
+                self.ended.extend(ended.inspect_err(|error| self.report.attempt_lost(error)));
+            }
+            () = self.wake.notified() => {}
+            Ok(()) = self.config.changed() => {}
+            () = sleep_until(until) => {}
+        }
+    }
+
+    /// Lets attempts in flight end, until the time to drain is over.
+    async fn drain(mut self) {
+        loop {
+            self.settle().await;
+            tokio::select! {
+                ended = self.attempts.join_next() => match ended {
+                    Some(ended) => self.ended.extend(ended.inspect_err(|error| self.report.attempt_lost(error))),
+                    None => break,
+                },
+                () = self.engine.drained.cancelled() => {
+                    self.settle().await;
+                    self.report.left_behind(self.attempts.len());
+                    break;
+                }
+            }
+        }
+    }
+
+    fn store_failed(&mut self, error: &store::Error) -> Pace {
+        self.report.store_failed(error);
+        Pace::Rest(Some(Instant::now() + STORE_PAUSE))
+    }
+
+    fn lingered(&mut self) -> bool {
+        self.empty_since.get_or_insert_with(Instant::now);
+        Instant::now() >= self.linger_until()
+    }
+
+    fn linger_until(&self) -> Instant {
+        let since = self.empty_since.unwrap_or_else(Instant::now);
+        since + LINGER.max(self.limit.refill())
+    }
+
+    /// The moment of tokio's clock at a time of day.
+    fn instant(&self, at: Timestamp) -> Instant {
+        let wait = at.duration_since(self.engine.clock.now());
+        Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO)
+    }
+}
+
+impl Pause {
+    /// Waits for what the answer said, else for a backoff that grows with each pause in a row. Answers
+    /// to attempts that were in flight together are one pause.
+    fn extend(
+        &mut self,
+        retry_after: Option<Duration>,
+        settings: &snapshot::Delivery,
+        now: Instant,
+    ) {
+        let paused = self.until.filter(|until| now < *until);
+        let wait = match (retry_after, paused) {
+            (Some(wait), _) => backoff::delay_after(settings, wait),
+            (None, Some(_)) => return,
+            (None, None) => {
+                self.count = self.count.saturating_add(1);
+                backoff::delay(settings, self.count)
+            }
+        };
+        self.until = Some(paused.map_or(now + wait, |until| until.max(now + wait)));
+    }
+}
+
+impl Conclusion {
+    /// A delivery that ends without an attempt.
+    fn dead(delivery: StoredDelivery, at: Timestamp, reason: DeadReason) -> Self {
+        Self {
+            finish: Finish {
+                id: delivery.id,
+                attempts: delivery.attempts,
+                at,
+                answer: None,
+                next: Next::Dead(reason),
+            },
+            delivery,
+        }
+    }
+
+    /// A delivery that was interrupted, and is not to be attempted again.
+    fn interrupted(delivery: StoredDelivery, at: Timestamp) -> Self {
+        let answer = Answer {
+            status: None,
+            reason: Verdict::interrupted().reason.to_owned(),
+            ambiguous: true,
+            excerpt: None,
+        };
+        let mut conclusion = Self::dead(delivery, at, DeadReason::Ambiguous);
+        conclusion.finish.answer = Some(answer);
+        conclusion
+    }
+}
+
+/// What comes after an attempt.
+fn next(
+    verdict: &Verdict,
+    settings: &snapshot::Delivery,
+    delivery: &StoredDelivery,
+    now: Timestamp,
+) -> Next {
+    match verdict.class {
+        Class::Delivered => Next::Delivered,
+        Class::Refused => Next::Dead(DeadReason::Refused),
+        Class::Ambiguous if settings.on_ambiguous == OnAmbiguous::DeadLetter => {
+            Next::Dead(DeadReason::Ambiguous)
+        }
+        Class::Retry | Class::RateLimited | Class::Ambiguous => {
+            if overdue(delivery, settings, now) {
+                return Next::Dead(DeadReason::GaveUp);
+            }
+            let delay = verdict.retry_after.map_or_else(
+                || backoff::delay(settings, delivery.attempts),
+                |wait| backoff::delay_after(settings, wait),
+            );
+            Next::RetryAt(now.saturating_add(delay).unwrap_or(Timestamp::MAX))
+        }
+    }
+}
+
+/// Whether `giveUpAfter` has passed since the plan.
+fn overdue(delivery: &StoredDelivery, settings: &snapshot::Delivery, now: Timestamp) -> bool {
+    let limit = settings.give_up_after.to_std();
+    delivery
+        .planned_at
+        .saturating_add(limit)
+        .is_ok_and(|limit| now >= limit)
+}

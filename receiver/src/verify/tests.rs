@@ -1,0 +1,652 @@
+//! Senders' schemes with their vectors, and what must never pass.
+//!
+//! Vectors are the vendors' own where they publish some; the others were computed with another
+//! implementation (Python's `hmac`).
+
+use hookswitch_crds::duration::Duration;
+use hookswitch_crds::secret::SecretBytes;
+use hookswitch_crds::snapshot::{
+    HeaderToken, Hmac, HmacAlgorithm, MessagePart, ResolvedSecret, SecretEncoding,
+    SignatureEncoding, SignatureLayout, TimestampUnit, Verification,
+};
+use http::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: i64 = 1_614_265_330;
+
+fn secret(value: &str) -> ResolvedSecret {
+    ResolvedSecret {
+        reference: "sender/key".into(),
+        value: Some(SecretBytes::new(value.into())),
+    }
+}
+
+fn missing() -> ResolvedSecret {
+    ResolvedSecret {
+        reference: "sender/absent".into(),
+        value: None,
+    }
+}
+
+fn hmac(header: &str, key: &str) -> Hmac {
+    Hmac {
+        header: header.into(),
+        algorithm: HmacAlgorithm::SHA256,
+        encoding: SignatureEncoding::Hex,
+        prefix: None,
+        layout: SignatureLayout::Single,
+        secret_encoding: SecretEncoding::Raw,
+        message: vec![MessagePart::Body],
+        delimiter: String::new(),
+        id_header: None,
+        timestamp_header: None,
+        timestamp_unit: TimestampUnit::Seconds,
+        tolerance: None,
+        public_url: None,
+        secrets: vec![secret(key)],
+    }
+}
+
+fn nothing() -> Verification {
+    Verification {
+        hmac: None,
+        headers: vec![],
+        source_ranges: vec![],
+        unverified: false,
+    }
+}
+
+fn signed(hmac: Hmac) -> Verification {
+    Verification {
+        hmac: Some(hmac),
+        ..nothing()
+    }
+}
+
+fn request(uri: &str, headers: &[(&str, &str)], body: &str) -> Request<Unverified> {
+    let mut builder = http::Request::post(uri);
+    for (name, value) in headers {
+        builder = builder.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    let (head, ()) = builder.body(()).unwrap().into_parts();
+    Request::new(
+        head,
+        Bytes::copy_from_slice(body.as_bytes()),
+        [203, 0, 113, 7].into(),
+    )
+}
+
+fn verify_at(
+    settings: &Verification,
+    request: Request<Unverified>,
+    now: Timestamp,
+) -> Result<Option<usize>, Error> {
+    request
+        .verify(&Verifier::new(settings), now)
+        .map(|request| request.matched_secret())
+        .map_err(|refused| refused.error)
+}
+
+fn verify(
+    settings: &Verification,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Option<usize>, Error> {
+    let now = Timestamp::from_second(NOW).unwrap();
+    verify_at(settings, request("/a/b", headers, body), now)
+}
+
+fn category(result: Result<Option<usize>, Error>) -> &'static str {
+    result.map_or_else(|error| error.category(), |_| "verified")
+}
+
+fn standard_webhooks() -> Hmac {
+    Hmac {
+        encoding: SignatureEncoding::Base64,
+        prefix: Some("v1,".into()),
+        layout: SignatureLayout::SpaceSeparated,
+        secret_encoding: SecretEncoding::Whsec,
+        message: vec![MessagePart::Id, MessagePart::Timestamp, MessagePart::Body],
+        delimiter: ".".into(),
+        id_header: Some("webhook-id".into()),
+        timestamp_header: Some("webhook-timestamp".into()),
+        tolerance: Some(Duration::from_secs(300)),
+        ..hmac(
+            "webhook-signature",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        )
+    }
+}
+
+fn stripe() -> Hmac {
+    Hmac {
+        prefix: Some("v1=".into()),
+        layout: SignatureLayout::Parameters,
+        message: vec![MessagePart::Timestamp, MessagePart::Body],
+        delimiter: ".".into(),
+        tolerance: Some(Duration::from_secs(300)),
+        ..hmac("Stripe-Signature", "whsec_test_secret")
+    }
+}
+
+const STRIPE: &str = "e135cdbed3dda004bf8a2fb350f2541d299393c770e0b9e6e319dc595e9072aa";
+const STRIPE_BODY: &str = r#"{"id":"evt_1"}"#;
+
+#[test]
+fn r10_a_published_vector_of_github_passes() {
+    let github = signed(Hmac {
+        prefix: Some("sha256=".into()),
+        ..hmac("X-Hub-Signature-256", "It's a Secret to Everybody")
+    });
+    let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    let headers = [("x-hub-signature-256", signature)];
+    assert_eq!(verify(&github, &headers, "Hello, World!"), Ok(Some(0)));
+    assert_eq!(
+        category(verify(&github, &headers, "Hello, World")),
+        outcome::SIGNATURE_MISMATCH
+    );
+}
+
+#[test]
+fn a_published_vector_of_standard_webhooks_passes() {
+    let settings = signed(standard_webhooks());
+    let body = r#"{"test": 2432232314}"#;
+    let good = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+    let with = |signature: &str, id: &str| {
+        verify(
+            &settings,
+            &[
+                ("webhook-id", id),
+                ("webhook-timestamp", "1614265330"),
+                ("webhook-signature", signature),
+            ],
+            body,
+        )
+    };
+    let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+    assert_eq!(with(good, id), Ok(Some(0)));
+    // Several signatures, those of unknown versions passed over.
+    let other = "v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    assert_eq!(with(&format!("v1a,xyz {other} {good}"), id), Ok(Some(0)));
+    assert_eq!(category(with(other, id)), outcome::SIGNATURE_MISMATCH);
+    // The id is signed too.
+    assert_eq!(category(with(good, "msg_2")), outcome::SIGNATURE_MISMATCH);
+    // A version that nobody knows is never accepted, though the bytes are right.
+    let unknown = good.replace("v1,", "v2,");
+    assert_eq!(category(with(&unknown, id)), outcome::SIGNATURE_MALFORMED);
+    let without_id = [
+        ("webhook-timestamp", "1614265330"),
+        ("webhook-signature", good),
+    ];
+    assert_eq!(
+        category(verify(&settings, &without_id, body)),
+        outcome::SIGNATURE_MALFORMED
+    );
+}
+
+#[test]
+fn a_published_vector_of_slack_passes() {
+    // https://api.slack.com/authentication/verifying-requests-from-slack
+    let settings = signed(Hmac {
+        prefix: Some("v0=".into()),
+        message: vec![
+            MessagePart::Literal("v0".into()),
+            MessagePart::Timestamp,
+            MessagePart::Body,
+        ],
+        delimiter: ":".into(),
+        timestamp_header: Some("X-Slack-Request-Timestamp".into()),
+        tolerance: Some(Duration::from_secs(300)),
+        ..hmac("X-Slack-Signature", "8f742231b10e8888abcd99yyyzzz85a5")
+    });
+    let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+    let headers = [
+        ("X-Slack-Request-Timestamp", "1531420618"),
+        (
+            "X-Slack-Signature",
+            "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
+        ),
+    ];
+    let at = |second| {
+        let now = Timestamp::from_second(second).unwrap();
+        category(verify_at(
+            &settings,
+            request("/s/slack", &headers, body),
+            now,
+        ))
+    };
+    assert_eq!(at(1_531_420_618), "verified");
+    assert_eq!(at(1_531_420_618 + 300), "verified");
+    assert_eq!(at(1_531_420_618 - 300), "verified");
+    assert_eq!(at(1_531_420_618 + 301), outcome::TIMESTAMP);
+    assert_eq!(at(1_531_420_618 - 301), outcome::TIMESTAMP);
+}
+
+#[test]
+fn stripe_signs_its_parameters() {
+    let settings = signed(stripe());
+    let check = |value: &str| {
+        category(verify(
+            &settings,
+            &[("stripe-signature", value)],
+            STRIPE_BODY,
+        ))
+    };
+    assert_eq!(check(&format!("t=1614265330,v1={STRIPE}")), "verified");
+    let two = format!("v0=00, t=1614265330, v1={}, v1={STRIPE}", "0".repeat(64));
+    assert_eq!(check(&two), "verified");
+    for (value, expected) in [
+        (
+            format!("t=1614265331,v1={STRIPE}"),
+            outcome::SIGNATURE_MISMATCH,
+        ),
+        (format!("t=1614264330,v1={STRIPE}"), outcome::TIMESTAMP),
+        (format!("v1={STRIPE}"), outcome::TIMESTAMP),
+        (
+            format!("t=1614265330,t=1614265330,v1={STRIPE}"),
+            outcome::TIMESTAMP,
+        ),
+        (format!("t=+1614265330,v1={STRIPE}"), outcome::TIMESTAMP),
+        (
+            format!("t=1614265330,v0={STRIPE}"),
+            outcome::SIGNATURE_MALFORMED,
+        ),
+        (
+            format!("t=1614265330{}", ",v1=00".repeat(17)),
+            outcome::SIGNATURE_MALFORMED,
+        ),
+        (String::new(), outcome::SIGNATURE_MALFORMED),
+    ] {
+        assert_eq!(check(&value), expected, "{value}");
+    }
+}
+
+#[test]
+fn shopify_zendesk_hubspot_and_intercom_pass() {
+    let base64 = |header, key| Hmac {
+        encoding: SignatureEncoding::Base64,
+        ..hmac(header, key)
+    };
+    let shopify = signed(base64("X-Shopify-Hmac-SHA256", "hush"));
+    let headers = [(
+        "X-Shopify-Hmac-SHA256",
+        "qBvrsZF7RfB1iS6BX6IHqJTp5L911P7intnPeTPsH0I=",
+    )];
+    assert_eq!(
+        verify(&shopify, &headers, r#"{"id":820982911946154508}"#),
+        Ok(Some(0))
+    );
+
+    let zendesk = signed(Hmac {
+        message: vec![MessagePart::Timestamp, MessagePart::Body],
+        timestamp_header: Some("X-Zendesk-Webhook-Signature-Timestamp".into()),
+        timestamp_unit: TimestampUnit::Rfc3339,
+        ..base64(
+            "X-Zendesk-Webhook-Signature",
+            "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==",
+        )
+    });
+    for (body, signature) in [
+        (
+            r#"{"test":true}"#,
+            "RxLbIp9KSDfssTjJc6Uq77cGvsNzqzBjsNB95xsurew=",
+        ),
+        ("", "wCdBvXaHttn0wRVIYctzZ9O6O0bnqWakJMEKZ9VoRWw="),
+    ] {
+        let headers = [
+            ("X-Zendesk-Webhook-Signature", signature),
+            (
+                "X-Zendesk-Webhook-Signature-Timestamp",
+                "2021-03-25T05:09:27Z",
+            ),
+        ];
+        assert_eq!(verify(&zendesk, &headers, body), Ok(Some(0)));
+    }
+
+    let hubspot = signed(Hmac {
+        message: vec![
+            MessagePart::Method,
+            MessagePart::Url,
+            MessagePart::Body,
+            MessagePart::Timestamp,
+        ],
+        timestamp_header: Some("X-HubSpot-Request-Timestamp".into()),
+        timestamp_unit: TimestampUnit::Milliseconds,
+        tolerance: Some(Duration::from_secs(300)),
+        public_url: Some("https://hooks.example.com/".into()),
+        ..base64(
+            "X-HubSpot-Signature-v3",
+            "yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy",
+        )
+    });
+    let headers = [
+        (
+            "X-HubSpot-Signature-v3",
+            "OcU7HpC/6nluPb9N0ucVKsCeSuZENSuDVXFT89PzP0c=",
+        ),
+        ("X-HubSpot-Request-Timestamp", "1614265330123"),
+    ];
+    let now = Timestamp::from_second(NOW).unwrap();
+    for (uri, expected) in [
+        ("/sales/hubspot?a=b:c", "verified"),
+        // HubSpot undoes some escapes before it signs.
+        ("/sales/hubspot?a=b%3Ac", "verified"),
+        ("/sales/hubspot?a=b%3ac", "verified"),
+        ("/sales/hubspot?a=b", outcome::SIGNATURE_MISMATCH),
+        ("/sales/hubspot", outcome::SIGNATURE_MISMATCH),
+    ] {
+        let request = request(uri, &headers, r#"[{"eventId":1}]"#);
+        assert_eq!(
+            category(verify_at(&hubspot, request, now)),
+            expected,
+            "{uri}"
+        );
+    }
+
+    let intercom = signed(Hmac {
+        algorithm: HmacAlgorithm::SHA1,
+        prefix: Some("sha1=".into()),
+        ..hmac("X-Hub-Signature", "client-secret")
+    });
+    let headers = [(
+        "X-Hub-Signature",
+        "sha1=ee7428da80e3d30bcbfcd10b30708df0b660715d",
+    )];
+    assert_eq!(
+        verify(&intercom, &headers, r#"{"type":"notification_event"}"#),
+        Ok(Some(0))
+    );
+}
+
+#[test]
+fn r12_tg_staffs_signature_passes_however_it_is_written() {
+    let auto = |algorithm| {
+        signed(Hmac {
+            algorithm,
+            encoding: SignatureEncoding::Auto,
+            ..hmac("X-TG-Staff-Signature", "signing-key")
+        })
+    };
+    let body = r#"{"event_type":"conversation.created"}"#;
+    let hex = "c9a208c673d1a74964668e5a26c2b8d3810f15696ccd204ab8f4672b6ae43d3b";
+    let base64 = "yaIIxnPRp0lkZo5aJsK404EPFWlszSBKuPRnK2rkPTs=";
+    for written in [
+        hex.to_owned(),
+        hex.to_uppercase(),
+        format!("sha256={hex}"),
+        format!("SHA-256={hex}"),
+        format!("hmac-sha256={hex}"),
+        base64.to_owned(),
+        base64.trim_end_matches('=').to_owned(),
+        format!("sha256={base64}"),
+    ] {
+        let headers = [("X-TG-Staff-Signature", written.as_str())];
+        assert_eq!(
+            verify(&auto(HmacAlgorithm::SHA256), &headers, body),
+            Ok(Some(0)),
+            "{written}"
+        );
+    }
+    for written in [
+        format!("sha1={hex}"),
+        format!("hmac={hex}"),
+        hex[1..].to_owned(),
+    ] {
+        let headers = [("X-TG-Staff-Signature", written.as_str())];
+        assert_eq!(
+            category(verify(&auto(HmacAlgorithm::SHA256), &headers, body)),
+            outcome::SIGNATURE_MALFORMED,
+            "{written}"
+        );
+    }
+    let standard =
+        "V19GpJ3S/YWMDngRtiqeo1k5ulGDL+a0nn6mHJFYW11B5c6HQgLUaDZn1a/N1ewbjy4rBqY9DGu+ycdE0xSgqA==";
+    for written in [
+        standard.to_owned(),
+        standard.replace('+', "-").replace('/', "_"),
+    ] {
+        let headers = [("X-TG-Staff-Signature", written.as_str())];
+        assert_eq!(
+            verify(&auto(HmacAlgorithm::SHA512), &headers, body),
+            Ok(Some(0)),
+            "{written}"
+        );
+    }
+}
+
+#[test]
+fn any_secret_may_match_and_it_is_said_which() {
+    let mut settings = stripe();
+    settings.secrets = vec![
+        missing(),
+        secret(""),
+        secret("another"),
+        secret("whsec_test_secret"),
+    ];
+    let header = format!("t=1614265330,v1={STRIPE}");
+    let headers = [("stripe-signature", header.as_str())];
+    assert_eq!(
+        verify(&signed(settings), &headers, STRIPE_BODY),
+        Ok(Some(3))
+    );
+}
+
+#[test]
+fn without_a_usable_secret_nothing_passes() {
+    let empty_key = |mut settings: Hmac| {
+        // What an empty key would give for this body.
+        settings.secrets = vec![missing(), secret("")];
+        settings
+    };
+    let signature = "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad";
+    let headers = [("x", signature)];
+    for settings in [
+        signed(empty_key(hmac("x", ""))),
+        signed(Hmac {
+            secret_encoding: SecretEncoding::Base64,
+            ..hmac("x", "not base64!")
+        }),
+        signed(Hmac {
+            secret_encoding: SecretEncoding::Whsec,
+            ..hmac("x", "whsec_")
+        }),
+        signed(Hmac {
+            message: vec![MessagePart::Url, MessagePart::Body],
+            ..hmac("x", "k")
+        }),
+        signed(Hmac {
+            message: vec![MessagePart::Id, MessagePart::Body],
+            ..hmac("x", "k")
+        }),
+        signed(Hmac {
+            message: vec![MessagePart::Timestamp, MessagePart::Body],
+            ..hmac("x", "k")
+        }),
+        signed(Hmac {
+            message: vec![],
+            ..hmac("x", "k")
+        }),
+        signed(hmac("no header name", "k")),
+        nothing(),
+        Verification {
+            source_ranges: vec!["0.0.0.0/0".parse().unwrap()],
+            ..nothing()
+        },
+        Verification {
+            headers: vec![HeaderToken {
+                name: "x".into(),
+                secret: missing(),
+            }],
+            ..nothing()
+        },
+        Verification {
+            headers: vec![HeaderToken {
+                name: "x".into(),
+                secret: secret(" \n"),
+            }],
+            ..nothing()
+        },
+    ] {
+        let error = verify(&settings, &headers, "").unwrap_err();
+        assert_eq!(error.category(), outcome::SECRET_MISSING, "{settings:?}");
+    }
+    let open = Verification {
+        unverified: true,
+        ..nothing()
+    };
+    assert_eq!(verify(&open, &[], ""), Ok(None));
+}
+
+#[test]
+fn r3_a_header_token_is_compared_whole() {
+    let settings = Verification {
+        headers: vec![
+            HeaderToken {
+                name: "Authorization".into(),
+                secret: secret("Bearer your-secret-token\n"),
+            },
+            HeaderToken {
+                name: "X-Project".into(),
+                secret: secret("7"),
+            },
+        ],
+        ..nothing()
+    };
+    let check = |headers: &[(&str, &str)]| category(verify(&settings, headers, "{}"));
+    let good = ("authorization", "Bearer your-secret-token");
+    assert_eq!(check(&[good, ("x-project", "7")]), "verified");
+    for headers in [
+        vec![good],
+        vec![("x-project", "7")],
+        vec![
+            ("authorization", "Bearer your-secret-toke"),
+            ("x-project", "7"),
+        ],
+        vec![
+            ("authorization", "Bearer your-secret-token7"),
+            ("x-project", "7"),
+        ],
+        vec![
+            ("authorization", "bearer your-secret-token"),
+            ("x-project", "7"),
+        ],
+        vec![("authorization", ""), ("x-project", "7")],
+        vec![good, ("x-project", "7"), ("x-project", "7")],
+        vec![good, good, ("x-project", "7")],
+    ] {
+        assert_eq!(check(&headers), outcome::HEADER, "{headers:?}");
+    }
+}
+
+#[test]
+fn r20_each_check_has_its_own_reason_and_the_signature_is_last() {
+    let settings = Verification {
+        headers: vec![HeaderToken {
+            name: "X-Token".into(),
+            secret: secret("t"),
+        }],
+        source_ranges: vec!["203.0.113.0/24".parse().unwrap()],
+        ..signed(stripe())
+    };
+    let now = Timestamp::from_second(NOW).unwrap();
+    let good = format!("t=1614265330,v1={STRIPE}");
+    let check = |source: [u8; 4], headers: &[(&str, &str)]| {
+        let mut request = request("/a/b", headers, STRIPE_BODY);
+        request.source = source.into();
+        category(verify_at(&settings, request, now))
+    };
+    let inside = [203, 0, 113, 200];
+    assert_eq!(
+        check(inside, &[("x-token", "t"), ("stripe-signature", &good)]),
+        "verified"
+    );
+    assert_eq!(check([198, 51, 100, 1], &[]), outcome::ADDRESS);
+    assert_eq!(
+        check(inside, &[("stripe-signature", &good)]),
+        outcome::HEADER
+    );
+    assert_eq!(
+        check(inside, &[("x-token", "t")]),
+        outcome::SIGNATURE_MISSING
+    );
+    assert_eq!(
+        check(
+            inside,
+            &[("x-token", "t"), ("stripe-signature", "t=1,v1=00")]
+        ),
+        outcome::SIGNATURE_MALFORMED
+    );
+}
+
+#[test]
+fn r57_neither_errors_nor_debug_output_hold_secrets() {
+    let mut settings = signed(stripe());
+    settings.headers = vec![HeaderToken {
+        name: "X-Token".into(),
+        secret: secret("tok-5f1d"),
+    }];
+    let error = verify(&settings, &[("x-token", "wrong-9c2e")], "body-77aa").unwrap_err();
+    let shown = format!("{error} {error:?} {:?}", Verifier::new(&settings));
+    for planted in ["tok-5f1d", "wrong-9c2e", "body-77aa", "whsec_test_secret"] {
+        assert!(!shown.contains(planted), "{planted} in {shown}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn r11_any_flipped_bit_is_refused(bit in 0_usize.., body in "[ -~]{1,200}", part in 0..3_usize) {
+        let key = Hmac { secret_encoding: SecretEncoding::Raw, ..standard_webhooks() };
+        let id = "msg_1";
+        let timestamp = NOW.to_string();
+        let tag = {
+            use hmac::{KeyInit as _, Mac as _};
+            let secret = key.secrets[0].value.as_ref().unwrap().expose().to_vec();
+            let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(&secret).unwrap();
+            mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
+            mac.finalize().into_bytes().to_vec()
+        };
+        let settings = signed(key);
+        let check = |id: &[u8], tag: &[u8], body: &[u8]| {
+            let mut request = request("/a/b", &[("webhook-timestamp", &timestamp)], "");
+            let signature = base64::Engine::encode(&super::key::STANDARD, tag);
+            request.headers.insert("webhook-signature", format!("v1,{signature}").parse().unwrap());
+            let Ok(id) = HeaderValue::from_bytes(id) else { return false };
+            request.headers.insert("webhook-id", id);
+            request.body = Bytes::copy_from_slice(body);
+            verify_at(&settings, request, Timestamp::from_second(NOW).unwrap()).is_ok()
+        };
+        prop_assert!(check(id.as_bytes(), &tag, body.as_bytes()));
+        let flip = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            let bit = bit % (bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        };
+        let passes = match part {
+            0 => check(&flip(id.as_bytes()), &tag, body.as_bytes()),
+            1 => check(id.as_bytes(), &flip(&tag), body.as_bytes()),
+            _ => check(id.as_bytes(), &tag, &flip(body.as_bytes())),
+        };
+        prop_assert!(!passes);
+    }
+
+    #[test]
+    fn r11_no_made_up_header_passes_or_panics(
+        signature in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"tv1=,. /+-_aF0".to_vec())], 0..200),
+        timestamp in "[0-9T:.Z+-]{0,30}",
+        layout in prop::sample::select(vec![SignatureLayout::Single, SignatureLayout::SpaceSeparated, SignatureLayout::Parameters]),
+        encoding in prop::sample::select(vec![SignatureEncoding::Auto, SignatureEncoding::Hex, SignatureEncoding::Base64]),
+        algorithm in prop::sample::select(vec![HmacAlgorithm::SHA1, HmacAlgorithm::SHA256, HmacAlgorithm::SHA512]),
+        unit in prop::sample::select(vec![TimestampUnit::Seconds, TimestampUnit::Milliseconds, TimestampUnit::Rfc3339]),
+    ) {
+        let settings = signed(Hmac { layout, encoding, algorithm, timestamp_unit: unit, ..standard_webhooks() });
+        let mut request = request("/a/b?%3a", &[("webhook-timestamp", &timestamp), ("webhook-id", "1")], "{}");
+        if let Ok(value) = HeaderValue::from_bytes(&signature) {
+            request.headers.insert("webhook-signature", value);
+        }
+        let result = verify_at(&settings, request, Timestamp::from_second(NOW).unwrap());
+        prop_assert!(result.is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! The servers as processes, and what the kernel says about them.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// The kernel's unit of CPU time in `/proc`: `USER_HZ`, which is 100 on every Linux
+/// (<https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>).
+const TICK: Duration = Duration::from_millis(10);
+
+/// A server that runs until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {}", command.get_program().display()))?;
+        Ok(Self { child })
+    }
+
+    /// Starts one of this program's own servers, and says where it listens.
+    pub(crate) fn serve(kind: &str, data: &Path) -> Result<(Self, SocketAddr)> {
+        let mut process = Self::start(
+            Command::new(std::env::current_exe()?)
+                .arg("serve")
+                .arg(kind)
+                .arg(data)
+                .stdout(Stdio::piped()),
+        )?;
+        let out = process.child.stdout.take().context("no standard output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let address = line
+            .trim()
+            .parse()
+            .with_context(|| format!("{kind} did not say where it listens"))?;
+        Ok((process, address))
+    }
+
+    /// CPU time used so far, in user and kernel mode.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        cpu(&self.child.id().to_string())
+    }
+
+    /// The most resident memory so far, in bytes.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kibibytes: u64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .with_context(|| format!("no {field} of the process"))?
+            .parse()?;
+        Ok(kibibytes * 1024)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended already is no error.
+        self.child.kill().unwrap_or_default();
+        drop(self.child.wait());
+    }
+}
+
+/// CPU time of a process by its name in `/proc`, `self` included.
+pub(crate) fn cpu(process: &str) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is the program's name in parentheses, and may hold spaces.
+    let (_, fields) = stat.rsplit_once(')').context("an unknown form of stat")?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let mut ticks = || -> Result<u32> { Ok(fields.next().context("stat is short")?.parse()?) };
+    Ok(TICK * (ticks()? + ticks()?))
+}
+
+/// CPU time of the whole machine, interrupts and what the hypervisor took included: all but idle
+/// time and waiting for disks.
+pub(crate) fn machine_cpu() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("an empty stat")?;
+    let mut sum = 0;
+    // user nice system idle iowait irq softirq steal; what follows is part of user and nice.
+    for (index, field) in line.split_whitespace().skip(1).take(8).enumerate() {
+        if index != 3 && index != 4 {
+            sum += field.parse::<u32>()?;
+        }
+    }
+    Ok(TICK * sum)
+}

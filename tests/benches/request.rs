@@ -1,0 +1,105 @@
+//! The request that is sent: an event as TG-Staff would send it, 600 bytes of JSON, with an id of its
+//! own and a signature of its own each time.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// The length of every body, in bytes.
+pub(crate) const BODY_BYTES: usize = 600;
+/// The signing key, which is known to every server that verifies.
+pub(crate) const SIGNING_KEY: &[u8] = b"hookswitch-bench-signing-key";
+/// The header of the signature, hex of HMAC-SHA256 over the body.
+pub(crate) const SIGNATURE_HEADER: &str = "X-TG-Staff-Signature";
+/// How many subjects events are spread over.
+const SUBJECTS: u64 = 10_000;
+
+/// Digits that are replaced in the template.
+const ID: &str = "0123456789abcdef";
+const SUBJECT: &str = "c_00000000";
+const SIGNATURE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The keyed hash, before any message.
+pub(crate) fn keyed() -> Result<Hmac<Sha256>> {
+    Hmac::<Sha256>::new_from_slice(SIGNING_KEY).context("the signing key")
+}
+
+/// A body with the placeholders still in it.
+pub(crate) fn template_body() -> String {
+    let mut body = format!(
+        r#"{{"event_id":"{ID}","event_type":"message.received","timestamp":"2025-06-01T12:00:00Z","conversation_id":"{SUBJECT}","sender_type":"user","data":{{"user_id":777000123,"username":"alice","language":"en","referrer":"landing-page-7","message":{{"kind":"text","text":""#
+    );
+    let end = r#""}}}"#;
+    let words = "Hello, I have a question about my order, could you please have a look? ";
+    body.extend(
+        words
+            .chars()
+            .cycle()
+            .take(BODY_BYTES.saturating_sub(body.len() + end.len())),
+    );
+    body.push_str(end);
+    body
+}
+
+/// A buffer with one whole request, patched in place for each event.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    bytes: Vec<u8>,
+    signature: usize,
+    body: usize,
+    id: usize,
+    subject: usize,
+    keyed: Hmac<Sha256>,
+}
+
+/// Ids are unique in a run of the bench.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+impl Request {
+    /// A request to this path.
+    pub(crate) fn new(path: &str) -> Result<Self> {
+        let body = template_body();
+        let text = format!(
+            "POST {path} HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{SIGNATURE_HEADER}: {SIGNATURE}\r\n\r\n{body}",
+            body.len()
+        );
+        let place = |what: &str| {
+            text.find(what)
+                .with_context(|| format!("no {what} in the request"))
+        };
+        Ok(Self {
+            signature: place(SIGNATURE)?,
+            body: text.len() - body.len(),
+            id: place(ID)?,
+            subject: place(SUBJECT)? + 2,
+            bytes: text.into_bytes(),
+            keyed: keyed()?,
+        })
+    }
+
+    /// Makes it the next event, and signs it.
+    pub(crate) fn next(&mut self) -> &[u8] {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.patch(self.id, &number.to_be_bytes());
+        if let Some(mut place) = self.bytes.get_mut(self.subject..) {
+            // A slice that is long enough takes all of it.
+            write!(place, "{:08}", number % SUBJECTS).unwrap_or_default();
+        }
+        let mut hash = self.keyed.clone();
+        hash.update(self.bytes.get(self.body..).unwrap_or_default());
+        let digest = hash.finalize().into_bytes();
+        self.patch(self.signature, &digest);
+        &self.bytes
+    }
+
+    /// Writes bytes in hex.
+    fn patch(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(at..at + 2 * bytes.len()) {
+            // The slice has exactly the length that is needed.
+            hex::encode_to_slice(bytes, place).unwrap_or_default();
+        }
+    }
+}
