@@ -194,7 +194,7 @@ impl Planner {
             let more = found == BATCH || events.len() < found;
             match self.plan(config, subscription, after, events).await {
                 Err(Error::Store(store::Error::Conflict)) if conflicts < CONFLICTS => {
-                    conflicts += 1
+                    conflicts += 1;
                 }
                 planned => return planned.map(|()| more),
             }

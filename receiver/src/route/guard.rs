@@ -54,10 +54,15 @@ pub(super) fn apply(
         plan.marks_consumed.push(mark);
     }
     // What finds a loop in every write-back of the event alike.
-    let found = listed(draft, settings)
-        .then_some(Guard::Sender)
-        .or(echo.map(|_| Guard::Echo))
-        .or((draft.hops >= settings.max_hops).then_some(Guard::Hops));
+    let found = if listed(draft, settings) {
+        Some(Guard::Sender)
+    } else if echo.is_some() {
+        Some(Guard::Echo)
+    } else if draft.hops >= settings.max_hops {
+        Some(Guard::Hops)
+    } else {
+        None
+    };
     let known: HashMap<&Lane, u32> = answers
         .into_iter()
         .map(|(lane, answer)| (lane, answer.write_backs))
@@ -77,7 +82,7 @@ pub(super) fn apply(
             let known = known.get(&delivery.lane).copied().unwrap_or_default();
             known.saturating_add(overlay.write_backs(&delivery.lane, subject)) >= limit.limit
         });
-        let found = found.or(over.then_some(Guard::Rate));
+        let found = found.or_else(|| over.then_some(Guard::Rate));
         let enforced = settings.mode == GuardMode::Enforce;
         if let Some(guard) = found {
             plan.suppressions.push(Suppression {

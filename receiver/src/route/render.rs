@@ -107,6 +107,5 @@ pub(super) fn delivery_id(event: Uuid, lane: &Lane, rule: &str) -> Uuid {
         hash.update([0]);
     }
     let digest: [u8; 32] = hash.finalize().into();
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = digest;
-    Builder::from_custom_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]).into_uuid()
+    Builder::from_custom_bytes(digest.first_chunk().copied().unwrap_or_default()).into_uuid()
 }
