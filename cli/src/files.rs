@@ -23,8 +23,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::Diagnostic;
-use find::{Found, Source};
+use crate::diagnostic::{Diagnostic, Severity};
+use find::{Fingerprint, Found, Source};
 use node::Position;
 use object::{Id, Kind, Object};
 
@@ -72,6 +72,12 @@ impl Files {
     #[must_use]
     pub fn last_good(&self) -> &LastGood {
         &self.last_good
+    }
+
+    /// Sizes and times of every file.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Found::scan(&self.sources).fingerprint()
     }
 
     /// Reads every file anew.
@@ -194,7 +200,7 @@ fn read_file(path: &Path, text: io::Result<String>, known: bool) -> (Content, Op
     let good = content
         .problems
         .iter()
-        .all(|problem| problem.severity != crate::diagnostic::Severity::Error);
+        .all(|problem| problem.severity != Severity::Error);
     (content, good.then_some(text))
 }
 

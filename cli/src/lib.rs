@@ -9,17 +9,27 @@
 
 pub mod diagnostic;
 pub mod files;
+mod generations;
+mod lint;
 pub mod log;
 pub mod mock;
 mod output;
+mod project;
+mod provider;
+pub mod sample;
+mod send;
 pub mod sign;
 mod signals;
+mod state;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use output::say;
+
+/// Where webhooks come in, unless told otherwise.
+const LISTEN: &str = "127.0.0.1:8080";
 
 /// What the program's exit code tells.
 const EXIT_CODES: &str = "\
@@ -40,6 +50,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check files: everything that is wrong, with its place and remedy
+    #[command(after_help = lint::EXAMPLES)]
+    Lint(lint::Args),
+    /// Send an event as a sender would, signed as a subscription wants it
+    #[command(after_help = send::EXAMPLES)]
+    Send(Box<send::Args>),
     /// Stand in for a system that Hookswitch delivers to
     Mock {
         #[command(subcommand)]
@@ -73,7 +89,11 @@ impl Cli {
     /// # Errors
     /// Where it could not be tried.
     pub async fn run(self) -> anyhow::Result<Verdict> {
+        // Where one is installed already, that one is as good.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
         match self.command {
+            Command::Lint(args) => lint::run(&args),
+            Command::Send(args) => send::run(*args).await,
             Command::Mock { mock } => mock.run().await.map(|()| Verdict::Yes),
             Command::Version => {
                 say!("hookswitch {}", env!("CARGO_PKG_VERSION"));

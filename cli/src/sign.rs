@@ -139,3 +139,6 @@ fn encode(scheme: &Hmac, signature: &[u8]) -> String {
         SignatureEncoding::Base64 => STANDARD.encode(signature),
     }
 }
+
+#[cfg(test)]
+mod tests;

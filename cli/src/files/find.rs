@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::diagnostic::Diagnostic;
 
@@ -15,6 +16,28 @@ pub enum Source {
     /// Standard input, read to its end at the start.
     Stdin(String),
 }
+
+impl Source {
+    /// What `-f` says; reads standard input where it is asked for.
+    ///
+    /// # Errors
+    /// Where standard input can't be read.
+    pub fn from_args(paths: &[PathBuf]) -> io::Result<Vec<Self>> {
+        paths
+            .iter()
+            .map(|path| {
+                if path == Path::new("-") {
+                    io::read_to_string(io::stdin()).map(Self::Stdin)
+                } else {
+                    Ok(Self::Path(path.clone()))
+                }
+            })
+            .collect()
+    }
+}
+
+/// Sizes and times of every file: equal ones mean that nothing was edited.
+pub type Fingerprint = Vec<(PathBuf, Option<(u64, SystemTime)>)>;
 
 /// The files found, and the directories to watch for others.
 #[derive(Debug, Default)]
@@ -28,6 +51,21 @@ pub struct Found {
 }
 
 impl Found {
+    /// Sizes and times of what is there.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.files
+            .iter()
+            .map(|path| {
+                let metadata = fs::metadata(path);
+                let seen = metadata
+                    .and_then(|metadata| Ok((metadata.len(), metadata.modified()?)))
+                    .ok();
+                (path.clone(), seen)
+            })
+            .collect()
+    }
+
     /// Looks through every source.
     #[must_use]
     pub fn scan(sources: &[Source]) -> Self {

@@ -1,0 +1,265 @@
+//! The configuration in a user's files, compiled by the operator's own compiler.
+//!
+//! ```text
+//! Files ─ Loaded ─ Objects ─┐
+//!                           ├─ compile ─ Compiled { snapshot, statuses, problems }
+//! the snapshot before ──────┘
+//! ```
+//!
+//! Each compile builds on the one before: the sequence and the last good specs go on from there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hookswitch_crds::condition::reason;
+use hookswitch_crds::snapshot::Snapshot;
+use hookswitch_operator::compile::{
+    self, Conditions, Effect, Objects, Problem, Settings, Unreadable, compile,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::files::find::{Fingerprint, Source};
+use crate::files::object::{Id, Kind, Object};
+use crate::files::{Files, Loaded, secret};
+use crate::generations::Generations;
+use crate::state::State;
+
+/// A user's files, and what was made of them last.
+#[derive(Debug)]
+pub(crate) struct Project {
+    files: Files,
+    snapshot: Snapshot,
+    generations: Generations,
+    settings: Settings,
+}
+
+/// What was made of the files.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    /// What receivers work by.
+    pub(crate) snapshot: Snapshot,
+    /// What became of each subscription and route.
+    pub(crate) statuses: BTreeMap<Id, Status>,
+    /// What is wrong, in the order of the files.
+    pub(crate) problems: Vec<Diagnostic>,
+    /// The directories to watch.
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// Its conditions.
+    pub(crate) conditions: Conditions,
+    /// The generation of what the file says.
+    pub(crate) generation: i64,
+    /// The generation that is served.
+    pub(crate) serving: Option<i64>,
+}
+
+/// Objects for the compiler, and why some are not among them.
+#[derive(Default)]
+struct Gathered {
+    objects: Objects,
+    problems: Vec<Diagnostic>,
+}
+
+impl Project {
+    /// Files of which nothing is known yet.
+    pub(crate) fn new(sources: Vec<Source>) -> Self {
+        Self::resume(sources, State::empty())
+    }
+
+    /// Files that go on from what they were.
+    pub(crate) fn resume(sources: Vec<Source>, state: State) -> Self {
+        let State {
+            format: _,
+            snapshot,
+            files,
+            generations,
+        } = state;
+        Self {
+            files: Files::new(sources, files),
+            snapshot,
+            generations,
+            settings: Settings::standalone(),
+        }
+    }
+
+    /// What the next run must know to go on from here.
+    pub(crate) fn state(&self) -> State {
+        State::new(
+            self.snapshot.clone(),
+            self.files.last_good().clone(),
+            self.generations.clone(),
+        )
+    }
+
+    /// Sizes and times of the files, to tell whether they were edited.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.files.fingerprint()
+    }
+
+    /// Reads the files and compiles what they say.
+    pub(crate) fn compile(&mut self) -> Compiled {
+        let Loaded {
+            objects,
+            mut problems,
+            directories,
+        } = self.files.load();
+        let gathered = self.gather(&objects);
+        problems.extend(gathered.problems);
+        let compiled = compile(&gathered.objects, &self.snapshot, &self.settings);
+        let reports = compiled
+            .subscriptions
+            .into_iter()
+            .map(|(key, report)| {
+                let kind = Kind::WebhookSubscription;
+                let serving = report.serving.map(|serving| serving.generation);
+                (
+                    Id { kind, key },
+                    report.conditions,
+                    report.generation,
+                    serving,
+                    report.problems,
+                )
+            })
+            .chain(compiled.routes.into_iter().map(|(key, report)| {
+                let kind = Kind::EventRoute;
+                let serving = report.serving.map(|serving| serving.generation);
+                (
+                    Id { kind, key },
+                    report.conditions,
+                    report.generation,
+                    serving,
+                    report.problems,
+                )
+            }));
+        let mut statuses = BTreeMap::new();
+        for (id, conditions, generation, serving, found) in reports {
+            // Why an object can't be read was told with its place.
+            let unreadable = gathered
+                .objects
+                .unreadable
+                .iter()
+                .any(|unreadable| unreadable.key == id.key && kind(unreadable.kind) == id.kind);
+            if let Some(object) = objects.get(&id).filter(|_| !unreadable) {
+                problems.extend(found.iter().map(|problem| diagnose(object, problem)));
+            }
+            let status = Status {
+                conditions,
+                generation,
+                serving,
+            };
+            statuses.insert(id, status);
+        }
+        problems.sort();
+        self.snapshot = compiled.snapshot.clone();
+        Compiled {
+            snapshot: compiled.snapshot,
+            statuses,
+            problems,
+            directories,
+        }
+    }
+
+    fn gather(&mut self, objects: &BTreeMap<Id, Object>) -> Gathered {
+        let mut gathered = Gathered::default();
+        for object in objects.values() {
+            let key = object.id.key.clone();
+            match object.id.kind {
+                Kind::WebhookSubscription => {
+                    let read = self.read(object, compile::Kind::WebhookSubscription, &mut gathered);
+                    gathered.objects.subscriptions.extend(read);
+                }
+                Kind::EventRoute => {
+                    let read = self.read(object, compile::Kind::EventRoute, &mut gathered);
+                    gathered.objects.routes.extend(read);
+                }
+                Kind::Secret => {
+                    // What can't be decoded was told when the file was read.
+                    let values = secret::values(object).unwrap_or_default();
+                    gathered.objects.secrets.insert(key, values);
+                }
+                Kind::Namespace => {
+                    gathered.objects.namespaces.insert(key.name, labels(object));
+                }
+                Kind::ConfigMap => {}
+            }
+        }
+        self.generations
+            .retain(|id| objects.keys().any(|known| known.to_string() == id));
+        gathered
+    }
+
+    /// Reads an object as its kind.
+    fn read<T: DeserializeOwned>(
+        &mut self,
+        object: &Object,
+        kind: compile::Kind,
+        gathered: &mut Gathered,
+    ) -> Option<Arc<T>> {
+        let mut json = object.json();
+        let generation = self
+            .generations
+            .of(&object.id.to_string(), json.get("spec"));
+        if let Some(metadata) = json.get_mut("metadata").and_then(Json::as_object_mut) {
+            metadata.insert("generation".into(), generation.into());
+        }
+        match serde_path_to_error::deserialize(json) {
+            Ok(read) => Some(Arc::new(read)),
+            Err(error) => {
+                let field = error.path().to_string();
+                let message = error.into_inner().to_string();
+                gathered.problems.push(
+                    object
+                        .problem(&field, message.clone())
+                        .reason(reason::UNREADABLE),
+                );
+                gathered.objects.unreadable.push(Unreadable {
+                    kind,
+                    key: object.id.key.clone(),
+                    uid: String::new(),
+                    created: None,
+                    generation,
+                    message: format!("{field}: {message}"),
+                });
+                None
+            }
+        }
+    }
+}
+
+fn kind(kind: compile::Kind) -> Kind {
+    match kind {
+        compile::Kind::WebhookSubscription => Kind::WebhookSubscription,
+        compile::Kind::EventRoute => Kind::EventRoute,
+    }
+}
+
+fn diagnose(object: &Object, problem: &Problem) -> Diagnostic {
+    let diagnostic = object.problem(&problem.field, problem.message.clone());
+    match problem.effect {
+        Effect::Refused | Effect::Unresolved => diagnostic.reason(problem.reason),
+        Effect::Warning => diagnostic.warning(),
+    }
+}
+
+fn labels(namespace: &Object) -> BTreeMap<String, String> {
+    namespace
+        .json()
+        .pointer("/metadata/labels")
+        .and_then(|labels| serde_json::from_value(labels.clone()).ok())
+        .unwrap_or_default()
+}
+
+/// True where the problem is a Secret that is not in the files.
+pub(crate) fn is_missing_secret(problem: &Diagnostic) -> bool {
+    problem.severity == Severity::Error
+        && problem.reason.as_deref().is_some_and(|reason| {
+            [reason::SECRET_NOT_FOUND, reason::SECRET_KEY_MISSING].contains(&reason)
+        })
+}
