@@ -46,7 +46,7 @@ mod render;
 mod rules;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use guard::Overlay;
 

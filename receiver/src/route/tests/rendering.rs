@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn one(mut destination: Json, format: Format, body: Option<Json>, event: Event) -> NewDelivery {
+fn one(mut destination: Json, format: Format, body: Option<&Json>, event: Event) -> NewDelivery {
     destination["http"]["format"] = serde_json::to_value(format).unwrap();
     let rules = json!([rule(
         "r",
@@ -14,7 +14,7 @@ fn one(mut destination: Json, format: Format, body: Option<Json>, event: Event) 
     plan(&subscription, event).deliveries.remove(0)
 }
 
-fn request(format: Format, body: Option<Json>, event: Event) -> FrozenRequest {
+fn request(format: Format, body: Option<&Json>, event: Event) -> FrozenRequest {
     one(destination("d"), format, body, event).request.unwrap()
 }
 
@@ -30,7 +30,7 @@ fn r31_a_new_conversation_makes_a_ticket_with_user_conversation_and_first_text()
     let delivery = one(
         destination("d"),
         Format::Json,
-        Some(ticket),
+        Some(&ticket),
         event("conversation.created", &data),
     );
     let request = delivery.request.as_ref().unwrap();
@@ -56,7 +56,7 @@ fn r32_the_title_is_the_guides_with_a_fallback_for_users_without_a_name() {
         let delivery = one(
             destination("d"),
             Format::Json,
-            Some(title.clone()),
+            Some(&title),
             event("conversation.created", &json!({"user": user})),
         );
         assert_eq!(
@@ -72,7 +72,7 @@ fn r33_a_ticket_carries_the_conversations_link() {
     let delivery = one(
         destination("d"),
         Format::Json,
-        Some(link),
+        Some(&link),
         event("conversation.created", &json!({})),
     );
     assert_eq!(
@@ -107,7 +107,7 @@ fn cloud_events_in_binary_mode_have_their_attributes_in_headers() {
     assert_eq!(sent.body, FrozenBody::Event);
     let sent = request(
         Format::CloudEventsBinary,
-        Some(json!(["${event.data.a}"])),
+        Some(&json!(["${event.data.a}"])),
         event("x", &json!({"a": 1})),
     );
     assert!(sent.cloud_event_headers);
@@ -142,7 +142,7 @@ fn cloud_events_in_structured_mode_are_one_object() {
     let delivery = one(
         destination("d"),
         Format::CloudEventsStructured,
-        Some(json!("${event.data.a}")),
+        Some(&json!("${event.data.a}")),
         event,
     );
     assert_eq!(
