@@ -19,6 +19,7 @@ pub mod plan;
 pub mod planner;
 pub mod route;
 pub mod run;
+pub mod serve;
 pub mod store;
 pub mod tls;
 pub mod verify;

@@ -94,11 +94,10 @@ struct Along<'n, 'f, 'de> {
 }
 
 impl<'de> Along<'_, '_, 'de> {
-    fn set<E>(self, make: impl Fn() -> Scalar<'de>) -> Result<(), E> {
+    fn set(self, make: impl Fn() -> Scalar<'de>) {
         for attribute in &self.node.attributes {
             *self.found.slot(*attribute) = Some(make());
         }
-        Ok(())
     }
 }
 
@@ -154,27 +153,33 @@ impl<'de> Visitor<'de> for Along<'_, '_, 'de> {
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
-        self.set(|| Scalar::Text(Cow::Borrowed(text)))
+        self.set(|| Scalar::Text(Cow::Borrowed(text)));
+        Ok(())
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.set(|| Scalar::Text(Cow::Owned(text.to_owned())))
+        self.set(|| Scalar::Text(Cow::Owned(text.to_owned())));
+        Ok(())
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
-        self.set(|| Scalar::Signed(number))
+        self.set(|| Scalar::Signed(number));
+        Ok(())
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        self.set(|| Scalar::Unsigned(number))
+        self.set(|| Scalar::Unsigned(number));
+        Ok(())
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
-        self.set(|| Scalar::Float(number))
+        self.set(|| Scalar::Float(number));
+        Ok(())
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.set(|| Scalar::Bool(value))
+        self.set(|| Scalar::Bool(value));
+        Ok(())
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
