@@ -35,6 +35,8 @@ pub struct Metrics {
     pub ack_seconds: HistogramVec,
     /// `hookswitch_events_total{subscription,type}`: new events made durable.
     pub events: IntCounterVec,
+    /// `hookswitch_events_without_id_total{subscription}`: known again by their bodies only.
+    pub events_without_id: IntCounterVec,
     /// `hookswitch_events_unmatched_total{subscription,reason}`: kept, and fired no rule.
     pub events_unmatched: IntCounterVec,
     /// `hookswitch_verification_key_matches_total{subscription,key}`: which secret still matches.
@@ -95,6 +97,8 @@ pub mod outcome {
     pub const NO_SUCH_PATH: &str = "no_such_path";
     /// 405: not POST.
     pub const METHOD: &str = "method";
+    /// 400: the body ended early, or is malformed.
+    pub const INCOMPLETE: &str = "incomplete";
     /// 408: the request did not arrive in time.
     pub const TIMEOUT: &str = "timeout";
     /// 413: over `limits.bodyBytes`.
@@ -113,7 +117,7 @@ pub mod outcome {
     pub const NO_CONFIG: &str = "no_config";
     /// 503: shutting down.
     pub const DRAINING: &str = "draining";
-    /// 503: too many requests at once from unverified sources.
+    /// 503: too many requests at once: unsigned pings of one source, or bodies in memory.
     pub const OVERLOADED: &str = "overloaded";
 }
 
@@ -122,6 +126,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Only where two metrics share a name.
+    #[expect(clippy::too_many_lines, reason = "it is a list")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let make = Make(&registry);
@@ -142,6 +147,11 @@ impl Metrics {
                 "events_total",
                 "New events made durable",
                 &["subscription", "type"],
+            )?,
+            events_without_id: make.counters(
+                "events_without_id_total",
+                "New events without an id of the sender's",
+                &["subscription"],
             )?,
             events_unmatched: make.counters(
                 "events_unmatched_total",

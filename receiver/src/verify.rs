@@ -35,7 +35,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use address::{canonical, contains};
+pub use address::{canonical, canonical_range, contains};
 pub use timestamp::Problem;
 
 /// A request whose type says whether it was verified.

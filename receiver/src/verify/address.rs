@@ -20,7 +20,8 @@ pub fn contains(ranges: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// A range without the IPv6 around an IPv4 one.
-pub(super) fn canonical_range(range: &IpNet) -> IpNet {
+#[must_use]
+pub fn canonical_range(range: &IpNet) -> IpNet {
     let IpNet::V6(mapped) = range else {
         return *range;
     };

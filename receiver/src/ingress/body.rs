@@ -1,0 +1,105 @@
+//! Reading a body, within its limit, its time and the memory that all bodies share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::Answer;
+
+/// Bytes that bodies may still take.
+#[derive(Debug)]
+pub(super) struct Budget(AtomicUsize);
+
+/// Bytes that a body takes, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Reserved<'a> {
+    budget: &'a Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(AtomicUsize::new(bytes))
+    }
+
+    fn empty(&self) -> Reserved<'_> {
+        Reserved {
+            budget: self,
+            bytes: 0,
+        }
+    }
+}
+
+impl Reserved<'_> {
+    fn grow(&mut self, bytes: usize) -> Result<(), Answer> {
+        self.budget
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(bytes)
+            })
+            .map_err(|_| Answer::OVERLOADED)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads the whole body, if it has at most `limit` bytes and ends before the deadline. What has
+/// arrived counts against the budget, not what is announced.
+pub(super) async fn read(
+    body: Body,
+    limit: usize,
+    deadline: Instant,
+    budget: &Budget,
+) -> Result<(Bytes, Reserved<'_>), Answer> {
+    let announced = body.size_hint().lower();
+    if usize::try_from(announced).is_ok_and(|announced| announced <= limit) {
+        timeout_at(deadline, collect(body, limit, budget))
+            .await
+            .map_err(|_| Answer::TIMEOUT)?
+    } else {
+        Err(Answer::TOO_LARGE)
+    }
+}
+
+async fn collect(
+    mut body: Body,
+    limit: usize,
+    budget: &Budget,
+) -> Result<(Bytes, Reserved<'_>), Answer> {
+    let mut reserved = budget.empty();
+    // Most bodies come in one piece, which is not copied.
+    let mut whole = Bytes::new();
+    let mut pieces = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Answer::INCOMPLETE)?;
+        let Ok(piece) = frame.into_data() else {
+            continue;
+        };
+        if piece.len() > limit - reserved.bytes {
+            return Err(Answer::TOO_LARGE);
+        }
+        reserved.grow(piece.len())?;
+        if whole.is_empty() && pieces.is_empty() {
+            whole = piece;
+        } else {
+            if pieces.is_empty() {
+                pieces.extend_from_slice(&std::mem::take(&mut whole));
+            }
+            pieces.extend_from_slice(&piece);
+        }
+    }
+    if !pieces.is_empty() {
+        whole = pieces.freeze();
+    }
+    Ok((whole, reserved))
+}
