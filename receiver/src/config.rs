@@ -16,6 +16,9 @@ use tokio::sync::watch;
 use crate::metrics::Metrics;
 use crate::plan::Lane;
 
+#[cfg(test)]
+mod tests;
+
 /// Follows the current configuration; `None` until there is one.
 pub type Follow = watch::Receiver<Option<Arc<Config>>>;
 
@@ -48,8 +51,11 @@ impl Publisher {
     /// # Errors
     /// Where it can't be used; the one before stays in use.
     pub fn publish(&self, snapshot: Snapshot) -> Result<(), Error> {
-        let timer = self.metrics.config_reload_seconds.start_timer();
         let previous = self.sender.borrow().clone();
+        if previous.as_deref().is_some_and(|it| it.is_of(&snapshot)) {
+            return Ok(());
+        }
+        let timer = self.metrics.config_reload_seconds.start_timer();
         let config = Config::load(snapshot, previous.as_deref())?;
         timer.observe_duration();
         self.metrics
@@ -191,6 +197,27 @@ pub struct Echo {
 }
 
 impl Config {
+    /// Whether it was made from a snapshot like this one.
+    fn is_of(&self, snapshot: &Snapshot) -> bool {
+        let same_routes = || {
+            snapshot.routes.iter().all(|spec| {
+                let loaded = self.routes.get(&spec.origin.key);
+                loaded.is_some_and(|loaded| loaded.spec == *spec)
+            })
+        };
+        let same_subscriptions = || {
+            snapshot.subscriptions.iter().all(|spec| {
+                let loaded = self.subscriptions.get(&spec.origin.key);
+                loaded.is_some_and(|loaded| *loaded.spec == *spec)
+            })
+        };
+        self.sequence == snapshot.sequence
+            && self.routes.len() == snapshot.routes.len()
+            && self.subscriptions.len() == snapshot.subscriptions.len()
+            && same_routes()
+            && same_subscriptions()
+    }
+
     /// Makes a snapshot ready. What has not changed since `previous` is taken over from it.
     ///
     /// # Errors

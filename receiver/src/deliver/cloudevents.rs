@@ -11,9 +11,6 @@ use crate::event::Event;
 /// signs and what can't be printed.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
-/// The type of an event whose sender gives none: the attribute is required and can't be empty.
-const UNTYPED: &str = "dev.hookswitch.untyped";
-
 /// Adds the event's attributes.
 pub(super) fn insert(headers: &mut HeaderMap, event: &Event) {
     let mut set = |name: &'static str, value: &str| {
@@ -25,14 +22,7 @@ pub(super) fn insert(headers: &mut HeaderMap, event: &Event) {
     set("ce-specversion", "1.0");
     set("ce-id", &event.id);
     set("ce-source", &event.source());
-    set(
-        "ce-type",
-        if event.r#type.is_empty() {
-            UNTYPED
-        } else {
-            &event.r#type
-        },
-    );
+    set("ce-type", event.cloud_event_type());
     if let Some(time) = event.time {
         set("ce-time", &time.to_string());
     }
@@ -45,6 +35,7 @@ pub(super) fn insert(headers: &mut HeaderMap, event: &Event) {
 mod tests {
     use super::*;
     use crate::deliver::tests::event;
+    use crate::event::UNTYPED;
 
     #[test]
     fn attributes_are_headers_and_percent_encoded() {

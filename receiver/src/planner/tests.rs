@@ -32,8 +32,9 @@ impl Fixture {
     fn new(config: Option<Config>) -> Self {
         let store = Arc::new(Memory::default());
         let config = watch::Sender::new(config.map(Arc::new));
+        let shared: Arc<dyn Store> = store.clone();
         let options = Options {
-            store: Arc::clone(&store) as Arc<dyn Store>,
+            store: shared,
             config: config.subscribe(),
             metrics: Metrics::new().unwrap(),
             clock: Clock::starting_at(now()),
@@ -73,7 +74,7 @@ impl Fixture {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), planned)
+        tokio::time::timeout(Duration::from_mins(1), planned)
             .await
             .unwrap_or_else(|_| panic!("{:?}", self.store.state().plans.keys()));
     }
@@ -146,6 +147,7 @@ async fn what_waits_at_the_start_and_what_comes_later_is_planned_in_accept_order
         assert_eq!((plan.seq, plan.sequence), (*seq, SEQUENCE));
         assert_eq!(plan.deliveries.len(), 1);
     }
+    drop(state);
     assert_eq!(
         fixture.options.lanes.take().await,
         HashSet::from([Lane {
@@ -255,7 +257,7 @@ async fn suspended_and_unknown_subscriptions_wait_for_a_configuration_that_takes
     fixture.store.add(created(&other(), 2));
     let task = fixture.start();
     let quiet = || async {
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
         assert!(fixture.store.state().plans.is_empty());
     };
     quiet().await;
