@@ -254,3 +254,6 @@ fn by_key<'a, T>(
 ) -> BTreeMap<&'a ObjectKey, &'a T> {
     items.into_iter().map(|item| (key(item), item)).collect()
 }
+
+#[cfg(test)]
+mod tests;

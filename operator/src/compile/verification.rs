@@ -84,6 +84,7 @@ fn hmac(
         parts.into_iter().map(part).collect()
     });
     let dated = message.contains(&MessagePart::Timestamp);
+    let signs_url = message.contains(&MessagePart::Url);
     let resolved = snapshot::Hmac {
         header: header.unwrap_or(preset.header),
         algorithm: algorithm.map_or(preset.algorithm, self::algorithm),
@@ -99,7 +100,8 @@ fn hmac(
         tolerance: tolerance.or(preset.tolerance.filter(|_| dated)),
         public_url: public_url
             .or_else(|| context.settings.base_url.clone())
-            .map(|url| url.trim_end_matches('/').to_owned()),
+            .map(|url| url.trim_end_matches('/').to_owned())
+            .filter(|_| signs_url),
         secrets,
     };
     check(&resolved, provider, problems);
