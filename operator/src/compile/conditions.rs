@@ -39,13 +39,11 @@ pub(super) fn accepted_apart_from_parents(problems: &[Problem]) -> Condition {
 }
 
 fn accepted_but_for(problems: &[Problem], fails: impl Fn(&&Problem) -> bool + Copy) -> Condition {
-    match problems.iter().find(fails) {
-        Some(first) => Condition::is_false(first.reason, tell(problems.iter().filter(fails))),
-        None => {
-            let warnings = problems.iter().filter(|it| it.effect == Effect::Warning);
-            Condition::is_true(reason::ACCEPTED, tell(warnings))
-        }
+    if let Some(first) = problems.iter().find(fails) {
+        return Condition::is_false(first.reason, tell(problems.iter().filter(fails)));
     }
+    let warnings = problems.iter().filter(|it| it.effect == Effect::Warning);
+    Condition::is_true(reason::ACCEPTED, tell(warnings))
 }
 
 fn is_of_a_parent(problem: &Problem) -> bool {

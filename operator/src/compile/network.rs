@@ -105,7 +105,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || (first == 198 && second & 0xfe == 18))
 }
 
-/// <https://www.iana.org/assignments/iana-ipv6-special-registry>: global unicast is 2000::/3, but
+/// <https://www.iana.org/assignments/iana-ipv6-special-registry>: global unicast is `2000::/3`, but
 /// for documentation.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();

@@ -59,7 +59,6 @@ fn tg_staff() -> Preset {
             subject: pointer("/conversation_id"),
             sender: pointer("/sender_type"),
         },
-        ..generic()
     }
 }
 
@@ -103,7 +102,6 @@ fn github() -> Preset {
             sender: pointer("/sender/type"),
             ..no_fields()
         },
-        ..generic()
     }
 }
 
@@ -127,7 +125,6 @@ fn stripe() -> Preset {
             subject: pointer("/data/object/id"),
             ..no_fields()
         },
-        ..generic()
     }
 }
 
@@ -232,7 +229,6 @@ fn intercom() -> Preset {
             subject: pointer("/data/item/id"),
             sender: None,
         },
-        ..generic()
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! What depends on other subscriptions, that is whether the path is free, is decided later.
 
+use std::fmt::Display;
+
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
+use hookswitch_crds::quantity::Quantity;
 use hookswitch_crds::snapshot::{self, Origin};
 use hookswitch_crds::subscription::{
     AllowedRoutes, Deduplication, FieldSource, Fields, Limits, Ping, Provider, Unsigned,
@@ -23,7 +26,7 @@ pub(super) const HASH_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// The largest body.
 const BODY_BYTES: u64 = 1 << 20;
 /// The most that is kept.
-const STORED_BYTES: u64 = 1 << 30;
+const STORED_BYTES: Quantity = Quantity::from_bytes(1 << 30);
 /// How long a finished event is kept.
 const RETENTION: Duration = hours(72);
 /// How long a dead letter is kept.
@@ -76,16 +79,23 @@ pub(super) fn resolve(
         ping: self::ping(ping.as_ref(), preset.ping),
         types: types.clone(),
         fields: self::fields(fields.as_ref(), preset.fields, problems),
-        deduplication_window: window(deduplication.as_ref(), context, problems),
+        deduplication_window: bounded(
+            deduplication
+                .as_ref()
+                .and_then(|Deduplication { window }| *window),
+            DEDUPLICATION_WINDOW,
+            context.settings.ceilings.deduplication_window,
+            "spec.deduplication.window",
+            problems,
+        ),
         limits: self::limits(limits.as_ref(), context, problems),
-        retention: retention.map_or(RETENTION, |asked| {
-            capped(
-                asked,
-                context.settings.ceilings.retention,
-                "spec.retention",
-                problems,
-            )
-        }),
+        retention: bounded(
+            *retention,
+            RETENTION,
+            context.settings.ceilings.retention,
+            "spec.retention",
+            problems,
+        ),
         dead_letter_retention: DEAD_LETTER_RETENTION,
         suspend: *suspend,
         origin,
@@ -170,25 +180,6 @@ fn source(source: FieldSource) -> snapshot::FieldSource {
     }
 }
 
-fn window(
-    deduplication: Option<&Deduplication>,
-    context: &Context<'_>,
-    problems: &mut Problems,
-) -> Duration {
-    let Some(Deduplication {
-        window: Some(asked),
-    }) = deduplication
-    else {
-        return DEDUPLICATION_WINDOW.min(context.settings.ceilings.deduplication_window);
-    };
-    capped(
-        *asked,
-        context.settings.ceilings.deduplication_window,
-        "spec.deduplication.window",
-        problems,
-    )
-}
-
 fn limits(
     limits: Option<&Limits>,
     context: &Context<'_>,
@@ -201,49 +192,51 @@ fn limits(
         burst,
     } = limits.cloned().unwrap_or_default();
     let ceilings = &context.settings.ceilings;
-    let events_per_second = match (events_per_second, ceilings.events_per_second) {
-        (Some(asked), Some(ceiling)) => Some(capped(
-            asked,
+    let body_bytes = bounded(
+        body_bytes.map(u64::from),
+        BODY_BYTES,
+        ceilings.body_bytes,
+        "spec.limits.bodyBytes",
+        problems,
+    );
+    let stored_bytes = bounded(
+        stored_bytes,
+        STORED_BYTES,
+        Quantity::from_bytes(ceilings.stored_bytes),
+        "spec.limits.storedBytes",
+        problems,
+    );
+    let events_per_second = match ceilings.events_per_second {
+        Some(ceiling) => Some(bounded(
+            events_per_second,
+            ceiling,
             ceiling,
             "spec.limits.eventsPerSecond",
             problems,
         )),
-        (asked, ceiling) => asked.or(ceiling),
+        None => events_per_second,
     };
     snapshot::Limits {
-        body_bytes: body_bytes.map_or(BODY_BYTES.min(ceilings.body_bytes), |asked| {
-            capped(
-                asked.into(),
-                ceilings.body_bytes,
-                "spec.limits.bodyBytes",
-                problems,
-            )
-        }),
-        stored_bytes: stored_bytes.map_or(STORED_BYTES.min(ceilings.stored_bytes), |asked| {
-            capped(
-                asked.bytes(),
-                ceilings.stored_bytes,
-                "spec.limits.storedBytes",
-                problems,
-            )
-        }),
+        body_bytes,
+        stored_bytes: stored_bytes.bytes(),
         events_per_second,
         burst: events_per_second.map(|rate| burst.unwrap_or(rate).max(1)),
     }
 }
 
-/// What is asked for, but no more than the ceiling.
-fn capped<T: Copy + Ord + std::fmt::Display>(
-    asked: T,
+/// What is asked for, or else the default, and no more than the ceiling either way.
+fn bounded<T: Copy + Ord + Display>(
+    asked: Option<T>,
+    default: T,
     ceiling: T,
     field: &str,
     problems: &mut Problems,
 ) -> T {
-    if asked > ceiling {
+    if let Some(asked) = asked.filter(|asked| *asked > ceiling) {
         problems.warning(
             field,
             format!("{asked} is more than the operator's ceiling: {ceiling} is served"),
         );
     }
-    asked.min(ceiling)
+    asked.unwrap_or(default).min(ceiling)
 }

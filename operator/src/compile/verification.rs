@@ -97,7 +97,7 @@ fn hmac(
         id_header: id_header.or(preset.id_header),
         timestamp_header: timestamp_header.or(preset.timestamp_header),
         timestamp_unit: timestamp_unit.map_or(preset.timestamp_unit, self::timestamp_unit),
-        tolerance: tolerance.or(preset.tolerance.filter(|_| dated)),
+        tolerance: tolerance.or_else(|| preset.tolerance.filter(|_| dated)),
         public_url: public_url
             .or_else(|| context.settings.base_url.clone())
             .map(|url| url.trim_end_matches('/').to_owned())

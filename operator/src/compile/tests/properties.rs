@@ -199,7 +199,7 @@ proptest! {
         let before = compiled(&now, &Snapshot::empty());
         let routes: Vec<usize> = (0..now.len()).filter(|it| now[*it]["kind"] == "EventRoute").collect();
         prop_assume!(!routes.is_empty());
-        let mut edited = now.clone();
+        let mut edited = now;
         let place = &mut edited[*at.get(&routes)];
         place["spec"] = edit["spec"].clone();
         let name = key(&format!(
