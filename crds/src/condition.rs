@@ -4,6 +4,7 @@
 //! it may be added to and is never renamed.
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// The object's own spec is valid, and it may be what it asks to be.
 pub const ACCEPTED: &str = "Accepted";
@@ -64,4 +65,53 @@ pub mod reason {
     pub const SNAPSHOT_FULL: &str = "SnapshotFull";
     /// A live receiver can't read the format that the object needs.
     pub const RECEIVER_TOO_OLD: &str = "ReceiverTooOld";
+}
+
+/// The schema of a list of conditions, with the bounds that Kubernetes itself gives them.
+pub(crate) fn list_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 8,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "properties": {
+                "type": {
+                    "description": "What the condition is about.",
+                    "type": "string",
+                    "maxLength": 316,
+                },
+                "status": {
+                    "description": "True, False or Unknown.",
+                    "type": "string",
+                    "enum": [status::TRUE, status::FALSE, status::UNKNOWN],
+                },
+                "observedGeneration": {
+                    "description": "The generation of the spec that the condition is about.",
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0,
+                },
+                "lastTransitionTime": {
+                    "description": "When the status last changed.",
+                    "type": "string",
+                    "format": "date-time",
+                },
+                "reason": {
+                    "description": "Why, in one word for programs.",
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+                },
+                "message": {
+                    "description": "Why, and what to do, for people.",
+                    "type": "string",
+                    "maxLength": 32768,
+                },
+            },
+        },
+    })
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a duration must look like; the API server checks it too.
 pub const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+/// The most characters that the pattern matches.
+pub const MAX_LENGTH: u32 = 28;
 
 /// A span of time in whole milliseconds, written as Gateway API writes it (GEP-2257).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -116,7 +118,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": PATTERN})
+        json_schema!({"type": "string", "maxLength": MAX_LENGTH, "pattern": PATTERN})
     }
 }
 

@@ -8,11 +8,17 @@
 //! A field that the kind of destination decides has no default here, or the default would freeze
 //! into stored objects: `None` means that it is filled in when the object is compiled.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the descriptions that `kubectl explain` shows as they are"
+)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::condition;
 use crate::text;
 
 mod delivery;
@@ -51,23 +57,15 @@ pub use word_list::WordList;
     status = "EventRouteStatus",
     derive = "PartialEq",
     doc = "Which events of which subscriptions go where, and as what.",
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
-    ),
-    printcolumn(
-        name = "Programmed",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name":"Programmed","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.subscriptionRefs.all(a, self.subscriptionRefs.exists_one(b, a.name == b.name && (has(a.__namespace__) ? a.__namespace__ : '') == (has(b.__namespace__) ? b.__namespace__ : '')))",
+    "message": "subscriptionRefs names a subscription twice: remove one",
+}]))]
 pub struct EventRouteSpec {
     /// The subscriptions whose events this route takes.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
@@ -120,7 +118,7 @@ pub struct EventRouteStatus {
     pub parents: Vec<RouteParentStatus>,
     /// Accepted, ResolvedRefs and Programmed, over all subscriptions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "condition::list_schema")]
     pub conditions: Vec<Condition>,
 }
 
@@ -132,6 +130,6 @@ pub struct RouteParentStatus {
     pub subscription_ref: SubscriptionRef,
     /// Accepted, ResolvedRefs and Programmed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "condition::list_schema")]
     pub conditions: Vec<Condition>,
 }

@@ -5,6 +5,7 @@
 //! build on it, and the same input gives the same answer in each.
 
 pub mod condition;
+pub mod crd;
 pub mod duration;
 pub mod event_route;
 pub mod expression;
@@ -16,3 +17,4 @@ pub mod snapshot;
 pub mod subscription;
 pub mod template;
 mod text;
+pub mod validation;

@@ -10,15 +10,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What a quantity in text must look like; the API server checks it too.
 pub const PATTERN: &str = "^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$";
 
-/// The units, largest first where an amount is written.
+/// The units, largest first.
 const UNITS: [(&str, u64); 8] = [
     ("Ti", 1 << 40),
-    ("Gi", 1 << 30),
-    ("Mi", 1 << 20),
-    ("Ki", 1 << 10),
     ("T", 1_000_000_000_000),
+    ("Gi", 1 << 30),
     ("G", 1_000_000_000),
+    ("Mi", 1 << 20),
     ("M", 1_000_000),
+    ("Ki", 1 << 10),
     ("k", 1_000),
 ];
 
@@ -70,11 +70,10 @@ impl FromStr for Quantity {
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = UNITS
+        let whole = UNITS
             .into_iter()
-            .filter(|(suffix, _)| suffix.ends_with('i'))
             .find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit));
-        match binary {
+        match whole {
             Some((suffix, unit)) => write!(f, "{}{suffix}", self.0 / unit),
             None => write!(f, "{}", self.0),
         }
@@ -127,7 +126,8 @@ impl JsonSchema for Quantity {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "minimum": 0,
+            "maxLength": 17,
             "pattern": PATTERN,
         })
     }
@@ -144,8 +144,8 @@ mod tests {
             ("1048576", 1 << 20, "1Mi"),
             ("500Mi", 500 << 20, "500Mi"),
             ("1Gi", 1 << 30, "1Gi"),
-            ("2G", 2_000_000_000, "1953125Ki"),
-            ("7k", 7_000, "7000"),
+            ("2G", 2_000_000_000, "2G"),
+            ("7k", 7_000, "7k"),
         ] {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!(quantity.bytes(), bytes, "{text}");

@@ -1,4 +1,4 @@
-//! References to keys of Secrets and ConfigMaps, always in the namespace of the object that has
+//! References to a key of a Secret or a ConfigMap, always in the namespace of the object that has
 //! them.
 
 use schemars::JsonSchema;

@@ -3,11 +3,17 @@
 //! A field that the provider decides has no default here, or the default would freeze into stored
 //! objects: `None` means that the provider's preset fills it in when the object is compiled.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the descriptions that `kubectl explain` shows as they are"
+)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::condition;
 use crate::duration::Duration;
 use crate::quantity::Quantity;
 use crate::text;
@@ -36,29 +42,26 @@ pub use verification::{
     status = "WebhookSubscriptionStatus",
     derive = "PartialEq",
     doc = "A sender of webhooks: its path, how its requests are verified, and where an event's attributes are found.",
-    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
-    printcolumn(
-        name = "Routes",
-        type_ = "integer",
-        json_path = ".status.attachedRoutes"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
-    ),
-    printcolumn(
-        name = "Programmed",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn = r#"{"name":"URL","type":"string","jsonPath":".status.url"}"#,
+    printcolumn = r#"{"name":"Routes","type":"integer","jsonPath":".status.attachedRoutes"}"#,
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name":"Programmed","type":"string","jsonPath":".status.conditions[?(@.type==\"Programmed\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.provider != 'Telegram' || !has(self.verification.hmac)",
+    "message": "Telegram signs nothing: remove hmac, and put X-Telegram-Bot-Api-Secret-Token under verification.headers",
+}, {
+    "rule": "self.provider != 'Generic' || !has(self.verification.hmac) || has(self.verification.hmac.header)",
+    "message": "provider Generic knows no header: set verification.hmac.header to the one that holds the signature",
+}, {
+    "rule": "self.provider != 'Generic' || !has(self.verification.hmac) || !has(self.verification.hmac.message) || !('Id' in self.verification.hmac.message) || has(self.verification.hmac.idHeader)",
+    "message": "the message holds Id: set verification.hmac.idHeader to the header that it is in",
+}, {
+    "rule": "self.provider != 'Generic' || !has(self.verification.hmac) || !has(self.verification.hmac.message) || !('Timestamp' in self.verification.hmac.message) || has(self.verification.hmac.timestampHeader) || (has(self.verification.hmac.layout) && self.verification.hmac.layout == 'Parameters')",
+    "message": "the message holds Timestamp: set verification.hmac.timestampHeader to the header that it is in, or layout: Parameters",
+}]))]
 pub struct WebhookSubscriptionSpec {
     /// The sender. It fills in what is left out below: TGStaff, StandardWebhooks, GitHub, Stripe,
     /// Slack, Shopify, Zendesk, HubSpot, Telegram, Intercom, or Generic for any other.
@@ -174,6 +177,10 @@ pub struct Fields {
 /// How repeated events are recognised.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.window) || duration(self.window) >= duration('10m')",
+    "message": "senders repeat an event for minutes: use a window of 10m or more, as in 24h",
+}]))]
 pub struct Deduplication {
     /// How long an event's id is remembered; longer than the sender retries. Default: 24h.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,6 +190,10 @@ pub struct Deduplication {
 /// Bounds on what a subscription may use. The operator may set lower ceilings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.burst) || has(self.eventsPerSecond)",
+    "message": "burst needs a rate: set eventsPerSecond, or remove burst",
+}]))]
 pub struct Limits {
     /// The largest body, in bytes; larger ones get 413. Default: 1048576.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,12 +226,17 @@ pub struct AllowedRoutes {
 /// Namespaces of routes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "(self.from == 'Selector') == has(self.selector)",
+    "message": "selector and from: Selector go together: set both, or neither",
+}]))]
 pub struct RouteNamespaces {
     /// Same: this namespace alone. All: every namespace. Selector: those whose labels match.
     #[serde(default)]
     pub from: FromNamespaces,
     /// The labels of namespaces, with from: Selector.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "label_selector")]
     pub selector: Option<LabelSelector>,
 }
 
@@ -256,6 +272,55 @@ pub struct WebhookSubscriptionStatus {
     pub attached_routes: Option<i32>,
     /// Accepted, ResolvedRefs and Programmed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "condition::list_schema")]
     pub conditions: Vec<Condition>,
+}
+
+/// Kubernetes' own label selector, with bounds.
+fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": {
+            "matchLabels": {
+                "description": "Labels that a namespace must have.",
+                "type": "object",
+                "maxProperties": 16,
+                "additionalProperties": {"type": "string", "maxLength": 63},
+            },
+            "matchExpressions": {
+                "description": "Requirements that a namespace's labels must meet.",
+                "type": "array",
+                "maxItems": 16,
+                "x-kubernetes-list-type": "atomic",
+                "items": {
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": {
+                            "description": "The label's key.",
+                            "type": "string",
+                            "minLength": 1,
+                            "maxLength": 317,
+                        },
+                        "operator": {
+                            "description": "How the label relates to values.",
+                            "type": "string",
+                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+                        },
+                        "values": {
+                            "description": "With In and NotIn, the values; otherwise left out.",
+                            "type": "array",
+                            "maxItems": 64,
+                            "x-kubernetes-list-type": "atomic",
+                            "items": {"type": "string", "maxLength": 63},
+                        },
+                    },
+                    "x-kubernetes-validations": [{
+                        "rule": "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+                        "message": "In and NotIn need values; Exists and DoesNotExist have none",
+                    }],
+                },
+            },
+        },
+    })
 }

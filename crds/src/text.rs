@@ -9,6 +9,8 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::duration;
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident: $max:literal, $pattern:literal, $remedy:literal;)*) => {$(
         $(#[$doc])*
@@ -58,7 +60,7 @@ kinds! {
     HeaderName: 256, "^[-!#$%&*+.^_`|~0-9A-Za-z]+$",
         "use the name of an HTTP header without its colon, as in X-TG-Staff-Signature";
     /// The value of an HTTP header: printable, and no space at its ends.
-    HeaderText: 4096, "^[!-~]([ -~]*[!-~])?$",
+    HeaderText: 1024, "^[!-~]([ -~]*[!-~])?$",
         "use printable ASCII without spaces at the ends, and a secretRef for what is secret";
     /// A request path that is matched exactly.
     Path: 512, "^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$",
@@ -67,19 +69,19 @@ kinds! {
     UrlPath: 1024, "^/[^ ?#]*$",
         "begin with / and leave query and fragment out, as in /messages";
     /// An absolute URL with a literal host.
-    Url: 2048, "^https?://[^][ /?#@$]+([/?][^ #]*)?$",
+    Url: 2048, "^https?://[-A-Za-z0-9._:\\[\\]]+([/?][^ #]*)?$",
         "write https://host/path without spaces, fragment or credentials: those go to headers, from a Secret";
     /// An absolute URL of a host, perhaps with a path that others are put behind.
-    BaseUrl: 2048, "^https?://[^][ /?#@$]+(/[^ ?#]*)?$",
+    BaseUrl: 2048, "^https?://[-A-Za-z0-9._:\\[\\]]+(/[^ ?#]*)?$",
         "write https://host, without query, fragment or credentials";
     /// Scheme and authority alone.
-    Origin: 512, "^https?://[^][ /?#@$]+$",
+    Origin: 512, "^https?://[-A-Za-z0-9._:\\[\\]]+$",
         "write the scheme and host that the sender calls, as in https://hooks.example.com";
     /// A URL with `${...}` behind its host.
-    UrlTemplate: 4096, "^https?://[^][ /?#@$]+([/?].*)?$",
+    UrlTemplate: 2048, "^https?://[-A-Za-z0-9._:\\[\\]]+([/?].*)?$",
         "write https://host/path?query: the host is written out, and ${...} may stand in path and query only";
     /// A NATS server's URL.
-    NatsUrl: 512, "^(nats|tls)://[^][ /?#@$]+$",
+    NatsUrl: 512, "^(nats|tls)://[-A-Za-z0-9._:\\[\\]]+$",
         "write nats://host:4222 or tls://host:4222, and credentials as credentialsSecretRef";
     /// A host name's first label at a vendor.
     HostLabel: 63, "^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$",
@@ -95,7 +97,7 @@ kinds! {
         "write text with ${...} in it, as in ${event.subject}, or leave the field out";
     /// A JSON pointer (RFC 6901) to a member.
     Pointer: 512, "^(/([^~/]|~0|~1)*)+$",
-        "write a JSON pointer, as in /message/text";
+        "write a JSON pointer, as in /message/text: ~1 stands for a slash in a name, ~0 for a tilde";
     /// Addresses in CIDR notation.
     Cidr: 49, "^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
         "write addresses in CIDR notation, as in 203.0.113.0/24, or 203.0.113.7/32 for one";
@@ -111,4 +113,29 @@ kinds! {
     /// Something that a vendor knows and that has no fixed form: an address, a channel.
     Plain: 256, "^[^ ]+$",
         "write it without spaces";
+}
+
+/// A duration above zero, as most are.
+pub(crate) enum Positive {}
+
+impl JsonSchema for Positive {
+    fn schema_name() -> Cow<'static, str> {
+        "Positive".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": duration::MAX_LENGTH,
+            "pattern": duration::PATTERN,
+            "x-kubernetes-validations": [{
+                "rule": "duration(self) > duration('0s')",
+                "message": "write a duration above zero, as in 30s, 10m or 72h",
+            }],
+        })
+    }
 }

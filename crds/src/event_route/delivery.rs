@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
+use crate::text;
 
 /// How deliveries are attempted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -11,10 +12,12 @@ use crate::duration::Duration;
 pub struct Delivery {
     /// The whole of one attempt. Default: 10s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Positive>")]
     pub timeout: Option<Duration>,
     /// A failure after this long is the last, and the delivery becomes a dead letter. Waiting for
     /// a rate limit or an open circuit uses no attempt. Default: 48h.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Positive>")]
     pub give_up_after: Option<Duration>,
     /// The wait between attempts: exponential, with full jitter. The destination's Retry-After
     /// wins.
@@ -38,12 +41,18 @@ pub struct Delivery {
 /// The wait between attempts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.initial) || !has(self.max) || duration(self.initial) <= duration(self.max)",
+    "message": "initial is longer than max: the first wait is the shortest",
+}]))]
 pub struct Backoff {
     /// The first wait; the next ones double. Default: 2s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Positive>")]
     pub initial: Option<Duration>,
     /// The longest wait. Default: 10m.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Positive>")]
     pub max: Option<Duration>,
 }
 
@@ -90,5 +99,6 @@ pub struct CircuitBreaker {
     pub failures: Option<u32>,
     /// How long it stays open before one attempt is let through. Default: 30s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Positive>")]
     pub open_for: Option<Duration>,
 }

@@ -16,6 +16,9 @@ use crate::text;
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "[has(self.http), has(self.slack), has(self.dingtalk), has(self.hubspot), has(self.salesforce), has(self.zendesk), has(self.freshdesk), has(self.mixpanel), has(self.telegram), has(self.tgstaff), has(self.nats), has(self.postgres)].exists_one(given, given)",
     "message": "name exactly one kind: http, slack, dingtalk, hubspot, salesforce, zendesk, freshdesk, mixpanel, telegram, tgstaff, nats or postgres; a second one is a destination of its own",
+}, {
+    "rule": "!has(self.delivery) || !has(self.delivery.onAmbiguous) || self.delivery.onAmbiguous != 'Search' || has(self.hubspot) || has(self.salesforce) || has(self.zendesk) || has(self.freshdesk)",
+    "message": "onAmbiguous: Search is for hubspot, salesforce, zendesk and freshdesk, which can be searched: use Retry or DeadLetter",
 }]))]
 pub struct Destination {
     /// What rules call it.
@@ -122,6 +125,9 @@ pub enum Method {
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "has(self.value) != has(self.secretRef)",
     "message": "give the header either a value or a secretRef",
+}, {
+    "rule": "!self.name.matches(r'(?i)^(host|content-length|transfer-encoding|connection)$')",
+    "message": "Host, Content-Length, Transfer-Encoding and Connection are set by the connection: remove the header",
 }]))]
 pub struct Header {
     /// The header's name.
@@ -198,17 +204,17 @@ pub struct Tgstaff {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.pointers) || has(self.patterns)",
+    "rule": "(has(self.pointers) && size(self.pointers) > 0) || (has(self.patterns) && size(self.patterns) > 0)",
     "message": "name what to remove: pointers or patterns",
 }]))]
 pub struct Redact {
     /// Members of the event's data, as JSON pointers such as /text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<text::Pointer>", length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<text::Pointer>", length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub pointers: Vec<String>,
     /// What is masked in every text: Phone, Email, Card.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub patterns: Vec<Pattern>,
 }
 

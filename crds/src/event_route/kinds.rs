@@ -350,7 +350,7 @@ pub struct Postgres {
     pub key_column: Option<String>,
     /// Columns that tell whether a row is there already, such as the user's id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<text::SqlName>", length(min = 1, max = 8), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<text::SqlName>", length(max = 8), extend("x-kubernetes-list-type" = "set"))]
     pub conflict_columns: Vec<String>,
     /// What to do where it is: Update it, or DoNothing. Default: Update.
     #[serde(skip_serializing_if = "Option::is_none")]

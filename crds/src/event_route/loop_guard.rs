@@ -51,6 +51,7 @@ pub struct Echo {
     pub received: String,
     /// How long the echo is waited for. Default: 5m.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Positive>")]
     pub window: Option<Duration>,
 }
 
@@ -62,5 +63,6 @@ pub struct SubjectLimit {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub limit: u32,
     /// The window.
+    #[schemars(with = "text::Positive")]
     pub window: Duration,
 }

@@ -49,6 +49,7 @@ pub struct Enrich {
     pub http: EnrichHttp,
     /// The whole of the request. Default: 2s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Positive>")]
     pub timeout: Option<Duration>,
     /// How long an answer is used again. Default: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +75,7 @@ pub struct EnrichHttp {
     pub method: Option<Method>,
     /// Sent with the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<Header>,
     /// Allow http:// and private and loopback addresses, where the operator allows this namespace
     /// to reach them. Default: false.
@@ -115,6 +116,7 @@ pub struct Transition {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct After {
     /// How long, from the event's own time.
+    #[schemars(with = "text::Positive")]
     pub wait: Duration,
     /// A CEL expression for what is waited for, such as event.data.agent_id: one wait at a time
     /// for each value.
@@ -129,13 +131,13 @@ pub struct After {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.types) || has(self.when)",
+    "rule": "(has(self.types) && size(self.types) > 0) || has(self.when)",
     "message": "name what cancels the wait: types or when",
 }]))]
 pub struct Unless {
     /// Event types. Empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<text::EventType>", length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<text::EventType>", length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub types: Vec<String>,
     /// A CEL expression over the later event as event and the first one as first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,7 +158,7 @@ pub struct Deliver {
     /// What is sent: any YAML in which ${...} is CEL. A text that is only one ${...} keeps its
     /// type; null is written ${null}, and a literal ${ is written $${. Left out, the event's data
     /// is sent as it came.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any")]
     pub body: Option<serde_json::Value>,
 }
@@ -169,6 +171,7 @@ pub struct Once {
     #[schemars(with = "text::Expression")]
     pub key: String,
     /// How long a value is remembered.
+    #[schemars(with = "text::Positive")]
     pub window: Duration,
 }
 

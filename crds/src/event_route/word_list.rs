@@ -10,7 +10,7 @@ use crate::text;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.configMapRef), has(self.secretRef), has(self.inline)].exists_one(given, given)",
+    "rule": "[has(self.configMapRef), has(self.secretRef), has(self.inline) && size(self.inline) > 0].exists_one(given, given)",
     "message": "name one source of the words: configMapRef, secretRef or inline",
 }]))]
 pub struct WordList {
@@ -25,6 +25,6 @@ pub struct WordList {
     pub secret_ref: Option<SecretRef>,
     /// The words themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<text::Word>", length(min = 1, max = 256), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<text::Word>", length(max = 256), extend("x-kubernetes-list-type" = "set"))]
     pub inline: Vec<String>,
 }

@@ -7,6 +7,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// What a pointer must look like.
+const POINTER: &str = "^(/([^~/]|~0|~1)*)+$";
+
+/// The most characters of one.
+const MAX_LENGTH: usize = 512;
+
 /// A place in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FieldSource {
@@ -14,6 +20,45 @@ pub enum FieldSource {
     Pointer(String),
     /// A header's name.
     Header(String),
+}
+
+impl FieldSource {
+    /// What is wrong with it: the place below the field, and the remedy.
+    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Pointer(pointer) if !is_pointer(pointer) => Some((
+                "",
+                format!(
+                    "`{pointer}` is no JSON pointer: write it as in /event_type, or {{header: Name}}"
+                ),
+            )),
+            Self::Header(name) if !is_header_name(name) => Some((
+                ".header",
+                format!(
+                    "`{name}` is no header's name: write it without its colon, as in X-GitHub-Event"
+                ),
+            )),
+            Self::Pointer(_) | Self::Header(_) => None,
+        }
+    }
+}
+
+/// True for RFC 6901's pointers to a member, as the schema has them.
+fn is_pointer(text: &str) -> bool {
+    text.chars().count() <= MAX_LENGTH
+        && text.starts_with('/')
+        && text
+            .split('~')
+            .skip(1)
+            .all(|rest| rest.starts_with(['0', '1']))
+}
+
+/// True for RFC 9110's `token`, as the schema has it for other headers.
+fn is_header_name(name: &str) -> bool {
+    (1..=256).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-!#$%&*+.^_`|~".contains(&byte))
 }
 
 /// The form of a header in YAML.
@@ -74,8 +119,8 @@ impl JsonSchema for FieldSource {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-preserve-unknown-fields": true,
-            "maxLength": 512,
-            "pattern": "^(/([^~/]|~0|~1)*)+$",
+            "maxLength": MAX_LENGTH,
+            "pattern": POINTER,
         })
     }
 }

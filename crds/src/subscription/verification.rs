@@ -14,11 +14,11 @@ use crate::text;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "has(self.hmac) || has(self.headers) || (has(self.unverified) && self.unverified)",
+        "rule": "has(self.hmac) || (has(self.headers) && size(self.headers) > 0) || (has(self.unverified) && self.unverified)",
         "message": "name what proves the sender: hmac or headers (sourceRanges alone do not), or write `unverified: true` alone to accept every request",
     },
     {
-        "rule": "!(has(self.unverified) && self.unverified) || !(has(self.hmac) || has(self.headers) || has(self.sourceRanges))",
+        "rule": "!has(self.unverified) || !self.unverified || (!has(self.hmac) && (!has(self.headers) || size(self.headers) == 0) && (!has(self.sourceRanges) || size(self.sourceRanges) == 0))",
         "message": "unverified: true stands alone: remove it, or remove hmac, headers and sourceRanges",
     },
 ]))]
@@ -28,12 +28,12 @@ pub struct Verification {
     pub hmac: Option<Hmac>,
     /// Headers that must hold a secret's value, such as Authorization.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<HeaderToken>,
     /// Addresses that requests may come from, in CIDR notation. Behind a proxy that the receiver
     /// trusts, the address that the proxy tells counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<text::Cidr>", length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<text::Cidr>", length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub source_ranges: Vec<String>,
     /// True to accept every request. It stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +43,16 @@ pub struct Verification {
 /// A signature scheme and its secrets. The provider fills in what is left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.message) || 'Body' in self.message",
+        "message": "a signature that leaves the body out proves nothing about it: add Body to message",
+    },
+    {
+        "rule": "!has(self.tolerance) || !has(self.message) || 'Timestamp' in self.message",
+        "message": "tolerance needs a signed timestamp: add Timestamp to message, or remove tolerance",
+    },
+]))]
 pub struct Hmac {
     /// The header that holds the signature, or several.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +99,7 @@ pub struct Hmac {
     pub timestamp_unit: Option<TimestampUnit>,
     /// How far the timestamp may be from the receiver's clock, either way.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Positive>")]
     pub tolerance: Option<Duration>,
     /// Scheme and host as the sender calls them, where the message holds the Url. Default: the
     /// receiver's own public URL.
