@@ -383,10 +383,16 @@ pub trait Store: Send + Sync + 'static {
     /// create-only put of the same key in the dedup bucket whose value names the stream sequence.
     fn accept(&self, event: NewEvent) -> Pending<'_, Accepted>;
 
-    /// Whether `accept` would find a duplicate: a rate limit is not charged for those.
+    /// Whether `accept` would find a duplicate at that time: a rate limit is not charged for those.
     ///
     /// `JetStream`: a get in the dedup bucket.
-    fn seen(&self, subscription: &ObjectKey, id: &str, digest: [u8; 32]) -> Pending<'_, bool>;
+    fn seen(
+        &self,
+        subscription: &ObjectKey,
+        id: &str,
+        digest: [u8; 32],
+        at: Timestamp,
+    ) -> Pending<'_, bool>;
 
     /// Subscriptions that have events without a plan.
     ///

@@ -1,1 +1,366 @@
-//! stub
+//! The embedded engine: one SQLite file, one thread that writes, some that read.
+//!
+//! ```text
+//! accept, plan, claim, finish ──▶ queue ──▶ writer ──▶ store.db-wal ──(checkpoint)──▶ store.db
+//! due, unplanned, history, … ───▶ readers ◀──────────────── both ◀────────────────────┘
+//! ```
+//!
+//! The data directory:
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `store.db` | the database; `sqlite3 store.db` opens it when something is wrong |
+//! | `store.db-wal`, `store.db-shm` | its log, and the log's index; they belong to it, copy them with it |
+//! | `lock` | locked by the process that uses the directory; holds its id |
+//! | `planning` | the events that are being planned right now |
+//!
+//! Invariants:
+//! - Answers come after the commit that they tell of; a commit is one sync of the log.
+//! - What the writer keeps in memory can be read from the file; after a rollback it is.
+//! - An event's row holds its dedup entry, its uid and its missing plan, until [`state`] copies them
+//!   to where they are found without it. Opening reads those rows and no others, so it takes
+//!   milliseconds however much is pending.
+//! - A delivery's key is its event's place and its own place in the plan: what belongs to an event
+//!   lies together, in accept order.
+//! - Times are microseconds since 1970; finer ones are rounded down.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use self::accept::{Accept, Ask};
+use self::codec::{int, unsigned};
+use self::crumb::Crumb;
+use self::lock::Lock;
+use self::plan::Append;
+use self::reader::Readers;
+use self::state::{Shared, State, lock};
+use self::writer::{Operation, Reply, Writer, closed_error};
+use super::{
+    Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
+    Pending, Purged, Retention, Store, StoredEvent,
+};
+use crate::metrics::Metrics;
+use crate::plan::{Lane, Plan};
+
+mod accept;
+mod codec;
+mod crumb;
+mod dedup;
+mod fault;
+mod filter;
+mod lock;
+mod outcome;
+mod plan;
+mod read;
+mod reader;
+mod remove;
+mod schema;
+mod state;
+mod writer;
+
+/// The database's name in the data directory.
+pub const FILE: &str = "store.db";
+
+/// What an engine is opened with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data directory; made where it is missing.
+    pub dir: PathBuf,
+    /// Where commits are counted.
+    pub metrics: Metrics,
+}
+
+/// The embedded engine. Dropping it closes it; [`Store::close`] says whether that went well.
+#[derive(Debug)]
+pub struct Embedded {
+    queue: mpsc::Sender<Operation>,
+    readers: Option<Readers>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    shared: Arc<Shared>,
+    crumb: Crumb,
+}
+
+impl Embedded {
+    /// Opens the store in a directory, and makes it where there is none. Deliveries whose attempt was
+    /// cut off come back as interrupted. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// - [`Error::Read`] where the directory can't be used, or another process uses it.
+    /// - [`Error::Corrupt`] where the file is damaged, not ours, or written by a newer version.
+    /// - [`Error::Full`] where the disk is.
+    pub fn open(options: Options) -> Result<Self, Error> {
+        let Options { dir, metrics } = options;
+        std::fs::create_dir_all(&dir).map_err(|error| unusable(&dir, &error))?;
+        let lock = Lock::take(&dir)?;
+        let path = dir.join(FILE);
+        let connection = schema::open_writer(&path)?;
+        let (crumb, left) = Crumb::open(&dir).map_err(|error| unusable(&dir, &error))?;
+        resume(&connection, &left).map_err(|error| fault::at_open(&path, &error))?;
+        crumb.write(&[]).map_err(|error| unusable(&dir, &error))?;
+
+        let shared = Arc::new(Shared::default());
+        let state = State::load(&connection, &shared)?;
+        let readers = Readers::start(&path)?;
+        let writer = Writer {
+            connection,
+            state,
+            shared: Arc::clone(&shared),
+            commit_seconds: metrics.store_commit_seconds,
+            batch_size: metrics.store_batch_size,
+        };
+        let (queue, operations) = mpsc::channel(writer::QUEUE);
+        let writer = std::thread::Builder::new()
+            .name("store-write".to_owned())
+            .spawn(move || {
+                writer.run(operations);
+                // Another process may have the directory only now.
+                drop(lock);
+            })
+            .map_err(|error| unusable(&dir, &error))?;
+        Ok(Self {
+            queue,
+            readers: Some(readers),
+            writer: Mutex::new(Some(writer)),
+            shared,
+            crumb,
+        })
+    }
+
+    /// Reads every page of the store in a directory and reports the first thing that is wrong. Takes
+    /// seconds for each gigabyte; no process may be using the store.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn check(dir: &Path) -> Result<(), Error> {
+        let _lock = Lock::take(dir)?;
+        let path = dir.join(FILE);
+        let connection = schema::open_writer(&path)?;
+        schema::check(&connection, &path)
+    }
+
+    async fn ask<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .send(operation(reply))
+            .await
+            .map_err(|_| self.ended())?;
+        answer.await.map_err(|_| self.ended())?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, fault::ReadFault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.health()?;
+        match &self.readers {
+            Some(readers) => readers.read(read).await,
+            None => Err(self.ended()),
+        }
+    }
+
+    fn ended(&self) -> Error {
+        self.health().err().unwrap_or_else(closed_error)
+    }
+}
+
+impl Store for Embedded {
+    fn accept(&self, event: NewEvent) -> Pending<'_, Accepted> {
+        let accept = Accept::new(event);
+        Box::pin(self.ask(|reply| Operation::Accept(accept, reply)))
+    }
+
+    fn seen(
+        &self,
+        subscription: &ObjectKey,
+        id: &str,
+        digest: [u8; 32],
+        at: Timestamp,
+    ) -> Pending<'_, bool> {
+        let ask = Ask::new(subscription, id, &digest, at);
+        Box::pin(self.ask(|reply| Operation::Seen(ask, reply)))
+    }
+
+    fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>> {
+        Box::pin(async {
+            let mut keys: Vec<ObjectKey> = lock(&self.shared.recent).keys().cloned().collect();
+            keys.extend(self.read(read::backlog).await?);
+            keys.sort();
+            keys.dedup();
+            Ok(keys)
+        })
+    }
+
+    fn unplanned(
+        &self,
+        subscription: &ObjectKey,
+        limit: usize,
+    ) -> Pending<'_, (u64, Vec<StoredEvent>)> {
+        let subscription = subscription.clone();
+        Box::pin(async move {
+            // Memory first, then the file: what moves to the backlog in between is in both.
+            let recent = lock(&self.shared.recent)
+                .get(&subscription)
+                .map(|queue| queue.iter().copied().take(limit).collect())
+                .unwrap_or_default();
+            self.read(move |connection| read::unplanned(connection, &subscription, recent, limit))
+                .await
+        })
+    }
+
+    fn guard(&self, questions: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {
+        Box::pin(self.read(move |connection| read::guard(connection, &questions)))
+    }
+
+    fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()> {
+        let append = Append::new(subscription.clone(), after, plans);
+        Box::pin(self.ask(|reply| Operation::Plan(append, reply)))
+    }
+
+    fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
+        let lane = lane.clone();
+        Box::pin(self.read(move |connection| read::due(connection, &lane, now, limit)))
+    }
+
+    fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>> {
+        Box::pin(self.ask(|reply| Operation::Claim(claims, reply)))
+    }
+
+    fn finish(&self, finishes: Vec<Finish>) -> Pending<'_, Vec<bool>> {
+        Box::pin(self.ask(|reply| Operation::Finish(finishes, reply)))
+    }
+
+    fn scan(&self, after: u64, limit: usize) -> Pending<'_, Vec<History>> {
+        Box::pin(self.read(move |connection| read::scan(connection, after, limit)))
+    }
+
+    fn history(&self, uid: Uuid) -> Pending<'_, Option<History>> {
+        Box::pin(self.read(move |connection| read::history(connection, uid)))
+    }
+
+    fn lanes(&self) -> Pending<'_, Vec<LaneStats>> {
+        Box::pin(self.read(read::lanes))
+    }
+
+    fn purge(
+        &self,
+        now: Timestamp,
+        retentions: Vec<(ObjectKey, Retention)>,
+        default: Retention,
+    ) -> Pending<'_, Purged> {
+        Box::pin(async move {
+            let retentions: HashMap<_, _> = retentions.into_iter().collect();
+            let unplanned = lock(&self.shared.recent)
+                .values()
+                .filter_map(|queue| queue.front().copied())
+                .min();
+            let victims = self
+                .read(move |connection| {
+                    read::victims(connection, now, &retentions, &default, unplanned)
+                })
+                .await?;
+            self.ask(|reply| Operation::Remove(victims, reply)).await
+        })
+    }
+
+    fn planning(&self, seqs: &[u64]) -> Result<(), Error> {
+        self.crumb
+            .write(seqs)
+            .map_err(|error| Error::Read(format!("the planning mark can't be written: {error}")))
+    }
+
+    fn suspects(&self) -> Vec<(u64, u32)> {
+        lock(&self.shared.suspects)
+            .iter()
+            .map(|(seq, times)| (unsigned(*seq), *times))
+            .collect()
+    }
+
+    fn health(&self) -> Result<(), Error> {
+        match self.shared.stopped.get() {
+            None => Ok(()),
+            Some(why) => Err(Error::Stopped(Arc::clone(why))),
+        }
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(async {
+            let closed = self.ask(Operation::Close).await;
+            if let Some(readers) = &self.readers {
+                readers.close().await;
+            }
+            let threads = self.take_threads();
+            // Each has been told to end; this waits for its last step only.
+            tokio::task::spawn_blocking(move || join(threads))
+                .await
+                .map_err(|error| Error::Stopped(error.to_string().into()))?;
+            closed
+        })
+    }
+}
+
+impl Embedded {
+    fn take_threads(&self) -> Vec<JoinHandle<()>> {
+        let mut threads = self
+            .readers
+            .as_ref()
+            .map(Readers::threads)
+            .unwrap_or_default();
+        threads.extend(lock(&self.writer).take());
+        threads
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        let threads = self.take_threads();
+        // Closing the queues lets the threads end.
+        self.readers = None;
+        let (closed, _) = mpsc::channel(1);
+        self.queue = closed;
+        join(threads);
+    }
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the store panicked");
+        }
+    }
+}
+
+/// After a restart: attempts that were cut off come back, and events that the process may have died
+/// of are counted.
+fn resume(connection: &Connection, planning: &[u64]) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute(
+        "UPDATE delivery INDEXED BY delivery_claimed SET state = 0, interrupted = 1 WHERE state = 2",
+        (),
+    )?;
+    // One that is planned did not kill anybody.
+    let mut count = transaction.prepare(
+        "INSERT INTO suspect (seq, times) SELECT seq, 1 FROM event \
+         WHERE seq = ?1 AND NOT EXISTS (SELECT 1 FROM plan WHERE plan.seq = ?1) \
+         ON CONFLICT (seq) DO UPDATE SET times = times + 1",
+    )?;
+    for seq in planning {
+        count.execute([int(*seq)])?;
+    }
+    drop(count);
+    transaction.commit()
+}
+
+fn unusable(dir: &Path, error: &std::io::Error) -> Error {
+    Error::Read(format!(
+        "the data directory {} can't be used: {error}",
+        dir.display()
+    ))
+}

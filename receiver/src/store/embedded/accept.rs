@@ -1,0 +1,173 @@
+//! The first append: an event with its dedup entry.
+
+use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::codec::{disposition_code, micros, unsigned};
+use super::dedup::{self, Key, Seen};
+use super::fault::{Fault, ReadFault};
+use super::state::{Shared, State};
+use crate::event::Disposition;
+use crate::store::{Accepted, Error, NewEvent, event_bytes};
+
+/// History that one accept removes at most to make room: some tens of milliseconds of work.
+const EVICTED_AT_ONCE: usize = 4096;
+
+/// An event to be kept, with what can be computed outside of the writer.
+#[derive(Debug)]
+pub(super) struct Accept {
+    new: NewEvent,
+    key: Key,
+}
+
+impl Accept {
+    pub(super) fn new(new: NewEvent) -> Self {
+        let key = dedup::key(&new.event.subscription, &new.event.id);
+        Self { new, key }
+    }
+}
+
+/// The question whether an event would be a duplicate.
+#[derive(Debug)]
+pub(super) struct Ask {
+    key: Key,
+    digest: dedup::Half,
+    now: i64,
+}
+
+impl State {
+    pub(super) fn accept(
+        &mut self,
+        connection: &Connection,
+        shared: &Shared,
+        accept: &Accept,
+    ) -> Result<Result<Accepted, Error>, Fault> {
+        let Accept { new, key } = accept;
+        let event = &new.event;
+        let digest = dedup::half(&new.digest);
+        let seen = self
+            .dedup
+            .look_up(connection, key, &digest, micros(event.accepted_at))?;
+        if seen == Seen::Same {
+            return Ok(Ok(Accepted::Duplicate));
+        }
+        let at = self.subscription(connection, &event.subscription)?;
+        let bytes = event_bytes(event);
+        if let Err(used) = self.make_room(connection, shared, at, bytes, new.quota)? {
+            return Ok(Err(Error::QuotaExceeded {
+                subscription: event.subscription.clone(),
+                used,
+                limit: new.quota,
+            }));
+        }
+        let disposition = match seen {
+            Seen::OtherBody => Disposition::IdReused,
+            Seen::Never | Seen::Same => event.disposition,
+        };
+        let seq = self.next_seq;
+        let remember_until = micros(new.remember_until);
+        connection
+            .prepare_cached(
+                "INSERT INTO event (seq, subscription, uid, id, type, time, accepted_at, subject, sender, \
+                 hops, content_type, disposition, digest, remember_until, body) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )
+            .and_then(|mut insert| {
+                insert.execute(params![
+                    seq,
+                    self.subscription_at(at).map_or(0, |found| found.id),
+                    event.uid.as_bytes(),
+                    event.id,
+                    event.r#type,
+                    event.time.map(micros),
+                    micros(event.accepted_at),
+                    event.subject,
+                    event.sender,
+                    event.hops,
+                    event.content_type,
+                    disposition_code(disposition),
+                    new.digest,
+                    remember_until,
+                    event.body.as_ref(),
+                ])
+            })?;
+        self.dedup.remember(*key, digest, remember_until);
+        self.accepted(at, seq, event.uid.as_bytes(), bytes);
+        if self.is_full() {
+            self.flush(connection, shared)?;
+        }
+        let seq = unsigned(seq);
+        Ok(Ok(if seen == Seen::OtherBody {
+            Accepted::IdReused { seq }
+        } else {
+            Accepted::New { seq }
+        }))
+    }
+
+    /// Removes finished history of the subscription, oldest first, until so many bytes fit; else says
+    /// how many are used.
+    fn make_room(
+        &mut self,
+        connection: &Connection,
+        shared: &Shared,
+        at: usize,
+        bytes: u64,
+        quota: u64,
+    ) -> Result<Result<(), u64>, ReadFault> {
+        let mut evicted = 0;
+        loop {
+            let Some(subscription) = self.subscription_at(at) else {
+                return Ok(Ok(()));
+            };
+            let used = subscription.bytes;
+            if used.saturating_add(bytes) <= quota {
+                return Ok(Ok(()));
+            }
+            if bytes > quota || evicted >= EVICTED_AT_ONCE {
+                return Ok(Err(used));
+            }
+            let oldest = connection
+                .prepare_cached(
+                    "SELECT at, seq FROM finished WHERE subscription = ? ORDER BY at, seq LIMIT 64",
+                )?
+                .query_map([subscription.id], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<Vec<(i64, i64)>, _>>()?;
+            if oldest.is_empty() {
+                return Ok(Err(used));
+            }
+            let id = subscription.id;
+            for (finished_at, seq) in oldest {
+                self.remove_event(connection, shared, id, finished_at, seq)?;
+                evicted += 1;
+                let used = self.subscription_at(at).map_or(0, |found| found.bytes);
+                if used.saturating_add(bytes) <= quota {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Ask {
+    pub(super) fn new(
+        subscription: &ObjectKey,
+        id: &str,
+        digest: &[u8; 32],
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            key: dedup::key(subscription, id),
+            digest: dedup::half(digest),
+            now: micros(at),
+        }
+    }
+}
+
+impl State {
+    pub(super) fn seen(&self, connection: &Connection, ask: &Ask) -> Result<bool, ReadFault> {
+        self.dedup
+            .look_up(connection, &ask.key, &ask.digest, ask.now)
+            .map(|seen| seen == Seen::Same)
+    }
+}

@@ -1,0 +1,353 @@
+//! How values are written in the file, and read back.
+
+use bytes::Bytes;
+use hookswitch_crds::duration::Duration;
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::DestinationKind;
+use jiff::Timestamp;
+use rusqlite::Row;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::fault::{Damage, ReadFault};
+use crate::event::{Disposition, Event};
+use crate::plan::{DeadReason, FrozenBody, FrozenRequest};
+use crate::store::{Answer, AttemptRecord, DeliveryState, StoredEvent};
+
+/// Bits of a delivery's key that say its place in the plan.
+const PLACE_BITS: u32 = 20;
+/// Deliveries that one plan can hold.
+pub(super) const PLACES: usize = 1 << PLACE_BITS;
+
+/// How many of a delivery's first attempts are kept.
+const FIRST_TRIES: usize = 5;
+/// How many of its last.
+const LAST_TRIES: usize = 20;
+
+/// Delivery states in the file.
+pub(super) mod state {
+    /// Waits until it is due.
+    pub(crate) const READY: i64 = 0;
+    /// Waits for an earlier one of its chain.
+    pub(crate) const BLOCKED: i64 = 1;
+    /// Being attempted.
+    pub(crate) const CLAIMED: i64 = 2;
+    /// Done.
+    pub(crate) const DELIVERED: i64 = 3;
+    /// Given up.
+    pub(crate) const DEAD: i64 = 4;
+}
+
+/// Their places are what the file holds: add at the end only.
+const DISPOSITIONS: [Disposition; 6] = [
+    Disposition::Route,
+    Disposition::Ping,
+    Disposition::Unparseable,
+    Disposition::TypeNotAccepted,
+    Disposition::IdReused,
+    Disposition::Quarantined,
+];
+/// Their places are what the file holds: add at the end only.
+const DEAD_REASONS: [DeadReason; 7] = [
+    DeadReason::Refused,
+    DeadReason::GaveUp,
+    DeadReason::Ambiguous,
+    DeadReason::DestinationRemoved,
+    DeadReason::RuleError,
+    DeadReason::LoopHops,
+    DeadReason::LoopRate,
+];
+
+/// Microseconds since 1970, rounded down.
+pub(super) fn micros(time: Timestamp) -> i64 {
+    i64::try_from(time.as_nanosecond().div_euclid(1000)).unwrap_or(i64::MAX)
+}
+
+/// The reverse of [`micros`].
+pub(super) fn timestamp(micros: i64) -> Result<Timestamp, Damage> {
+    Timestamp::from_microsecond(micros)
+        .map_err(|_| Damage(format!("{micros} is not a time in microseconds")))
+}
+
+/// A span in microseconds.
+pub(super) fn span(duration: Duration) -> i64 {
+    duration.as_millis().saturating_mul(1000)
+}
+
+/// A place as SQLite holds it.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number that is never negative.
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The key of an event's first delivery.
+pub(super) fn first_key(seq: i64) -> i64 {
+    seq << PLACE_BITS
+}
+
+/// The key after an event's last delivery.
+pub(super) fn end_key(seq: i64) -> i64 {
+    (seq + 1) << PLACE_BITS
+}
+
+/// The event of a delivery.
+pub(super) fn seq_of(key: i64) -> i64 {
+    key >> PLACE_BITS
+}
+
+/// The first piece of SHA-256, to find damage in a rendered body and to name a chain.
+pub(super) fn short_digest(parts: &[&[u8]]) -> [u8; 8] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    let hash: [u8; 32] = hash.finalize().into();
+    let (first, _) = hash.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    *first
+}
+
+/// What deliveries that go one after the other have in common.
+pub(super) fn chain(lane: i64, subscription: i64, subject: &str) -> i64 {
+    i64::from_le_bytes(short_digest(&[
+        &lane.to_le_bytes(),
+        &subscription.to_le_bytes(),
+        subject.as_bytes(),
+    ]))
+}
+
+pub(super) fn disposition_code(disposition: Disposition) -> i64 {
+    place_of(&DISPOSITIONS, &disposition)
+}
+
+pub(super) fn reason_code(reason: DeadReason) -> i64 {
+    place_of(&DEAD_REASONS, &reason)
+}
+
+fn place_of<T: PartialEq>(all: &[T], one: &T) -> i64 {
+    all.iter()
+        .position(|other| other == one)
+        .and_then(|place| i64::try_from(place).ok())
+        .unwrap_or(-1)
+}
+
+fn at_place<T: Copy>(all: &[T], place: i64, what: &str) -> Result<T, Damage> {
+    usize::try_from(place)
+        .ok()
+        .and_then(|place| all.get(place))
+        .copied()
+        .ok_or_else(|| Damage(format!("{place} is not a {what}")))
+}
+
+/// A UUID from 16 bytes.
+pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid, Damage> {
+    Uuid::from_slice(bytes).map_err(|_| Damage("an id is not 16 bytes".to_owned()))
+}
+
+/// JSON that was written by us.
+pub(super) fn json<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T, Damage> {
+    serde_json::from_str(text).map_err(|error| Damage(format!("{what} can't be read: {error}")))
+}
+
+/// Columns of an event, in the order in which [`event`] reads them; the subscription's table is `s`.
+pub(super) const EVENT: &str = "e.seq, s.namespace, s.name, e.uid, e.id, e.type, e.time, e.accepted_at, \
+     e.subject, e.sender, e.hops, e.content_type, e.disposition, e.digest, e.body";
+
+/// Reads an event, and checks that its body is what was accepted.
+pub(super) fn event(row: &Row<'_>) -> Result<StoredEvent, ReadFault> {
+    let seq: i64 = row.get(0)?;
+    let body = Bytes::copy_from_slice(blob(row, 14)?);
+    if Sha256::digest(&body).as_slice() != blob(row, 13)? {
+        return Err(Damage(format!("the body of event {seq} is not what was accepted")).into());
+    }
+    let time: Option<i64> = row.get(6)?;
+    Ok(StoredEvent {
+        seq: unsigned(seq),
+        event: Event {
+            uid: uuid(blob(row, 3)?)?,
+            subscription: ObjectKey {
+                namespace: row.get(1)?,
+                name: row.get(2)?,
+            },
+            id: row.get(4)?,
+            r#type: row.get(5)?,
+            time: time.map(timestamp).transpose()?,
+            accepted_at: timestamp(row.get(7)?)?,
+            subject: row.get(8)?,
+            sender: row.get(9)?,
+            hops: row.get(10)?,
+            content_type: row.get(11)?,
+            disposition: at_place(&DISPOSITIONS, row.get(12)?, "disposition")?,
+            body,
+        },
+    })
+}
+
+/// A column that holds bytes.
+pub(super) fn blob<'row>(row: &'row Row<'_>, column: usize) -> Result<&'row [u8], ReadFault> {
+    row.get_ref(column)?
+        .as_blob()
+        .map_err(|error| Damage(format!("a column that should hold bytes: {error}")).into())
+}
+
+/// What the requests of one rule have in common, as it is kept once.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    kind: DestinationKind,
+    method: String,
+    content_type: String,
+    cloud_event_headers: bool,
+    /// False: the event's own body is sent.
+    rendered: bool,
+}
+
+/// A request without its body.
+pub(super) fn shape(request: &FrozenRequest) -> String {
+    let shape = Shape {
+        kind: request.kind,
+        method: request.method.clone(),
+        content_type: request.content_type.clone(),
+        cloud_event_headers: request.cloud_event_headers,
+        rendered: matches!(request.body, FrozenBody::Rendered(_)),
+    };
+    // Plain text and flags: it can't fail.
+    serde_json::to_string(&shape).unwrap_or_default()
+}
+
+/// A request from its shape, and its body with digest where it has one of its own.
+pub(super) fn request(
+    shape: &str,
+    rendered: Option<(&[u8], &[u8])>,
+) -> Result<FrozenRequest, Damage> {
+    let shape: Shape = json(shape, "the shape of a request")?;
+    let body = match (shape.rendered, rendered) {
+        (false, None) => FrozenBody::Event,
+        (true, Some((digest, body))) if digest == short_digest(&[body]) => {
+            FrozenBody::Rendered(Bytes::copy_from_slice(body))
+        }
+        _ => {
+            return Err(Damage(
+                "the body of a delivery is not what was rendered".to_owned(),
+            ));
+        }
+    };
+    Ok(FrozenRequest {
+        kind: shape.kind,
+        method: shape.method,
+        content_type: shape.content_type,
+        cloud_event_headers: shape.cloud_event_headers,
+        body,
+    })
+}
+
+/// The state that a delivery's row tells.
+pub(super) fn delivery_state(
+    state: i64,
+    due: i64,
+    reason: Option<i64>,
+) -> Result<DeliveryState, Damage> {
+    Ok(match state {
+        state::READY => DeliveryState::Pending {
+            due: timestamp(due)?,
+        },
+        state::BLOCKED => DeliveryState::Blocked,
+        state::CLAIMED => DeliveryState::Claimed,
+        state::DELIVERED => DeliveryState::Delivered,
+        state::DEAD => DeliveryState::Dead(at_place(
+            &DEAD_REASONS,
+            reason.unwrap_or(-1),
+            "reason of a dead letter",
+        )?),
+        other => return Err(Damage(format!("{other} is not a state of a delivery"))),
+    })
+}
+
+/// The attempts of a delivery that are kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Tries(Vec<Try>);
+
+/// Number, start, end, and what came back: status, reason, ambiguous, excerpt. As a list it is small.
+#[derive(Debug, Serialize, Deserialize)]
+struct Try(
+    u32,
+    i64,
+    Option<i64>,
+    Option<(Option<u16>, String, bool, Option<String>)>,
+);
+
+impl Tries {
+    pub(super) fn read(text: Option<&str>) -> Result<Self, Damage> {
+        text.map_or_else(
+            || Ok(Self::default()),
+            |text| json(text, "the attempts of a delivery"),
+        )
+    }
+
+    /// As it is kept; nothing before the first.
+    pub(super) fn text(&self) -> Option<String> {
+        if self.0.is_empty() {
+            return None;
+        }
+        serde_json::to_string(self).ok()
+    }
+
+    pub(super) fn start(&mut self, number: u32, at: i64) {
+        if self.0.len() == FIRST_TRIES + LAST_TRIES {
+            self.0.remove(FIRST_TRIES);
+        }
+        self.0.push(Try(number, at, None, None));
+    }
+
+    pub(super) fn end(&mut self, at: i64, answer: Option<&Answer>) {
+        if let Some(last) = self.0.last_mut().filter(|last| last.2.is_none()) {
+            last.2 = Some(at);
+            last.3 = answer.map(|answer| {
+                (
+                    answer.status,
+                    answer.reason.clone(),
+                    answer.ambiguous,
+                    answer.excerpt.clone(),
+                )
+            });
+        }
+    }
+
+    /// Whether the last attempt has begun and not ended.
+    pub(super) fn goes_on(&self) -> bool {
+        self.0.last().is_some_and(|last| last.2.is_none())
+    }
+
+    /// Whether one before the last may have taken effect.
+    pub(super) fn earlier_may_have_taken_effect(&self) -> bool {
+        self.0
+            .iter()
+            .rev()
+            .skip(1)
+            .any(|one| one.2.is_none() || one.3.as_ref().is_some_and(|answer| answer.2))
+    }
+
+    pub(super) fn records(self) -> Result<Vec<AttemptRecord>, Damage> {
+        self.0
+            .into_iter()
+            .map(|Try(number, started, finished, answer)| {
+                Ok(AttemptRecord {
+                    number,
+                    started_at: timestamp(started)?,
+                    finished_at: finished.map(timestamp).transpose()?,
+                    answer: answer.map(|(status, reason, ambiguous, excerpt)| Answer {
+                        status,
+                        reason,
+                        ambiguous,
+                        excerpt,
+                    }),
+                })
+            })
+            .collect()
+    }
+}

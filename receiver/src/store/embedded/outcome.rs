@@ -1,0 +1,180 @@
+//! The third append: the start of an attempt, and its end.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::codec::{Tries, micros, reason_code, seq_of, state};
+use super::fault::ReadFault;
+use super::plan::{delete_mark, settle};
+use super::state::State;
+use crate::store::{Claim, Finish, Next};
+
+/// What is known of a delivery before its claim or finish.
+struct Current {
+    key: i64,
+    subscription: i64,
+    lane: i64,
+    state: i64,
+    attempts: u32,
+    planned_at: i64,
+    chain: Option<i64>,
+    echo: Option<(Vec<u8>, i64)>,
+    tries: Tries,
+}
+
+/// Starts an attempt, where it is the next and nobody else has it.
+pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<bool, ReadFault> {
+    let Some(mut current) = find(connection, claim.id.as_bytes())? else {
+        return Ok(false);
+    };
+    if current.state != state::READY || current.attempts != claim.attempts {
+        return Ok(false);
+    }
+    let at = micros(claim.at);
+    let attempts = current.attempts.saturating_add(1);
+    current.tries.start(attempts, at);
+    connection
+        .prepare_cached(
+            "UPDATE delivery SET state = 2, attempts = ?, interrupted = 0, tries = ? WHERE key = ?",
+        )?
+        .execute((attempts, current.tries.text(), current.key))?;
+    if let Some((key, window)) = current.echo {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO mark (id, lane, key, claimed_at, until) VALUES (?, ?, ?, ?, ?)",
+            )?
+            .execute((
+                claim.id.as_bytes(),
+                current.lane,
+                key,
+                at,
+                at.saturating_add(window),
+            ))?;
+    }
+    Ok(true)
+}
+
+impl State {
+    /// Ends an attempt, where it is the last one that began; or, without an answer, a delivery that
+    /// is not to be attempted.
+    pub(super) fn finish(
+        &mut self,
+        connection: &Connection,
+        finish: &Finish,
+    ) -> Result<bool, ReadFault> {
+        let Some(mut current) = find(connection, finish.id.as_bytes())? else {
+            return Ok(false);
+        };
+        let is_current = current.attempts == finish.attempts
+            && current.state <= state::CLAIMED
+            && (finish.answer.is_none() || current.tries.goes_on());
+        if !is_current {
+            return Ok(false);
+        }
+        let at = micros(finish.at);
+        current.tries.end(at, finish.answer.as_ref());
+        let refused = finish.next != Next::Delivered
+            && finish
+                .answer
+                .as_ref()
+                .is_some_and(|answer| !answer.ambiguous);
+        if refused && current.echo.is_some() && !current.tries.earlier_may_have_taken_effect() {
+            delete_mark(connection, &finish.id)?;
+        }
+        match finish.next {
+            Next::RetryAt(due) => {
+                connection
+                    .prepare_cached(
+                        "UPDATE delivery SET state = ?, due = ?, interrupted = 0, tries = ? WHERE key = ?",
+                    )?
+                    .execute((
+                        current.after_retry(),
+                        micros(due),
+                        current.tries.text(),
+                        current.key,
+                    ))?;
+            }
+            Next::Delivered => {
+                end(connection, &current, at, state::DELIVERED, None)?;
+                self.count(current.lane, -1, 0);
+                let at = at.max(current.planned_at);
+                settle(connection, current.subscription, seq_of(current.key), at)?;
+            }
+            Next::Dead(reason) => {
+                end(
+                    connection,
+                    &current,
+                    at,
+                    state::DEAD,
+                    Some(reason_code(reason)),
+                )?;
+                self.count(current.lane, -1, 1);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Writes the end of a delivery, and lets the next of its chain go.
+fn end(
+    connection: &Connection,
+    current: &Current,
+    at: i64,
+    state: i64,
+    reason: Option<i64>,
+) -> Result<(), ReadFault> {
+    connection
+        .prepare_cached(
+            "UPDATE delivery SET state = ?, interrupted = 0, ended_at = ?, reason = ?, tries = ? \
+             WHERE key = ?",
+        )?
+        .execute((state, at, reason, current.tries.text(), current.key))?;
+    if let Some(chain) = current.chain {
+        connection
+            .prepare_cached(
+                "UPDATE delivery SET state = 0 WHERE state = 1 AND key = \
+                 (SELECT key FROM delivery INDEXED BY delivery_chain \
+                  WHERE chain = ? AND state <= 2 AND chain IS NOT NULL ORDER BY key LIMIT 1)",
+            )?
+            .execute([chain])?;
+    }
+    Ok(())
+}
+
+impl Current {
+    fn read(row: &Row<'_>) -> Result<Self, ReadFault> {
+        let echo: Option<Vec<u8>> = row.get(7)?;
+        let window: Option<i64> = row.get(8)?;
+        Ok(Self {
+            key: row.get(0)?,
+            subscription: row.get(1)?,
+            lane: row.get(2)?,
+            state: row.get(3)?,
+            attempts: row.get(4)?,
+            planned_at: row.get(5)?,
+            chain: row.get(6)?,
+            echo: echo.zip(window),
+            tries: Tries::read(row.get_ref(9)?.as_str_or_null().unwrap_or_default())?,
+        })
+    }
+
+    /// A delivery that waits for an earlier one goes on waiting.
+    fn after_retry(&self) -> i64 {
+        if self.state == state::BLOCKED {
+            state::BLOCKED
+        } else {
+            state::READY
+        }
+    }
+}
+
+/// A delivery that is not delivered, by its id.
+fn find(connection: &Connection, id: &[u8]) -> Result<Option<Current>, ReadFault> {
+    connection
+        .prepare_cached(
+            "SELECT key, subscription, lane, state, attempts, planned_at, chain, echo, echo_window, tries \
+             FROM delivery INDEXED BY delivery_id WHERE id = ? AND state <> 3 ORDER BY state LIMIT 1",
+        )?
+        .query_row([id], |row| Ok(Current::read(row)))
+        .optional()?
+        .transpose()
+}

@@ -1,0 +1,300 @@
+//! The second append: what routing decided.
+
+use std::collections::HashSet;
+
+use hookswitch_crds::key::ObjectKey;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::codec::{
+    self, PLACES, chain, disposition_code, first_key, int, micros, reason_code, span, state,
+};
+use super::fault::{Fault, ReadFault};
+use super::state::{Shared, State};
+use crate::event::Disposition;
+use crate::plan::{FrozenBody, NewDelivery, Plan};
+use crate::store::{Error, delivery_bytes};
+
+/// Plans of consecutive events, with their lists as they are kept.
+#[derive(Debug)]
+pub(super) struct Append {
+    subscription: ObjectKey,
+    after: i64,
+    plans: Vec<Encoded>,
+}
+
+#[derive(Debug)]
+struct Encoded {
+    plan: Plan,
+    verdicts: Option<String>,
+    suppressions: Option<String>,
+}
+
+impl Append {
+    pub(super) fn new(subscription: ObjectKey, after: u64, plans: Vec<Plan>) -> Self {
+        fn list<T: serde::Serialize>(items: &[T]) -> Option<String> {
+            // Texts, numbers and flags: it can't fail.
+            (!items.is_empty()).then(|| serde_json::to_string(items).unwrap_or_default())
+        }
+        let plans = plans
+            .into_iter()
+            .map(|plan| Encoded {
+                verdicts: list(&plan.verdicts),
+                suppressions: list(&plan.suppressions),
+                plan,
+            })
+            .collect();
+        Self {
+            subscription,
+            after: int(after),
+            plans,
+        }
+    }
+}
+
+impl State {
+    /// Checks everything before it writes anything, so that a conflict leaves no trace.
+    pub(super) fn plan(
+        &mut self,
+        connection: &Connection,
+        shared: &Shared,
+        append: &Append,
+    ) -> Result<Result<(), Error>, Fault> {
+        let Some(last) = append.plans.last().map(|plan| int(plan.plan.seq)) else {
+            return Ok(Ok(()));
+        };
+        let Some(at) = self.find_subscription(&append.subscription) else {
+            return Ok(Err(Error::Conflict));
+        };
+        if !self.is_next(connection, shared, at, append)? || !has_marks(connection, append)? {
+            return Ok(Err(Error::Conflict));
+        }
+        let Some(subscription) = self.subscription_at(at).map(|found| found.id) else {
+            return Ok(Err(Error::Conflict));
+        };
+        let mut bytes = 0_u64;
+        for encoded in &append.plans {
+            bytes = bytes.saturating_add(self.append(connection, shared, subscription, encoded)?);
+        }
+        connection
+            .prepare_cached("DELETE FROM backlog WHERE subscription = ? AND seq <= ?")
+            .and_then(|mut delete| delete.execute((subscription, last)))?;
+        if let Some(subscription) = self.change_subscription(at) {
+            subscription.planned = last;
+            subscription.bytes = subscription.bytes.saturating_add(bytes);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Whether the plans are for the very next events.
+    fn is_next(
+        &self,
+        connection: &Connection,
+        shared: &Shared,
+        at: usize,
+        append: &Append,
+    ) -> Result<bool, ReadFault> {
+        if self
+            .subscription_at(at)
+            .is_none_or(|found| found.planned != append.after)
+        {
+            return Ok(false);
+        }
+        let next = self.unplanned(connection, shared, at, append.plans.len())?;
+        Ok(append
+            .plans
+            .iter()
+            .map(|encoded| int(encoded.plan.seq))
+            .eq(next)
+            && append
+                .plans
+                .iter()
+                .all(|encoded| encoded.plan.deliveries.len() < PLACES))
+    }
+
+    /// Writes one plan, and says what its deliveries count.
+    fn append(
+        &mut self,
+        connection: &Connection,
+        shared: &Shared,
+        subscription: i64,
+        encoded: &Encoded,
+    ) -> Result<u64, ReadFault> {
+        let Encoded {
+            plan,
+            verdicts,
+            suppressions,
+        } = encoded;
+        let seq = int(plan.seq);
+        let planned_at = micros(plan.planned_at);
+        let verdicts = match verdicts {
+            None => Value::Null,
+            Some(list) => match self.verdicts(connection, list)? {
+                Some(id) => Value::Integer(id),
+                None => Value::Text(list.clone()),
+            },
+        };
+        connection
+            .prepare_cached(
+                "INSERT INTO plan (seq, sequence, planned_at, verdicts, suppressions) VALUES (?, ?, ?, ?, ?)",
+            )?
+            .execute((
+                seq,
+                int(plan.sequence),
+                planned_at,
+                verdicts,
+                suppressions.as_deref(),
+            ))?;
+        for mark in &plan.marks_consumed {
+            delete_mark(connection, mark)?;
+        }
+        if plan.quarantined {
+            connection
+                .prepare_cached("UPDATE event SET disposition = ? WHERE seq = ?")?
+                .execute((disposition_code(Disposition::Quarantined), seq))?;
+        }
+        let mut bytes = 0_u64;
+        for (key, delivery) in (first_key(seq)..).zip(&plan.deliveries) {
+            self.insert(connection, subscription, key, planned_at, delivery)?;
+            bytes = bytes.saturating_add(delivery_bytes(delivery));
+        }
+        settle(connection, subscription, seq, planned_at)?;
+        self.clear_suspect(connection, shared, seq)?;
+        Ok(bytes)
+    }
+
+    fn insert(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        key: i64,
+        planned_at: i64,
+        delivery: &NewDelivery,
+    ) -> Result<(), ReadFault> {
+        let lane = self.lane(connection, &delivery.lane)?;
+        let rule = self.rule(connection, &delivery.rule)?;
+        let shape = match &delivery.request {
+            Some(request) => Some(self.shape(connection, &codec::shape(request))?),
+            None => None,
+        };
+        let chain = delivery
+            .ordered_by
+            .as_deref()
+            .map(|subject| chain(lane, subscription, subject));
+        let (state, ended_at, reason) = match delivery.dead {
+            Some(reason) => (state::DEAD, Some(planned_at), Some(reason_code(reason))),
+            None if is_pending(connection, chain)? => (state::BLOCKED, None, None),
+            None => (state::READY, None, None),
+        };
+        connection
+            .prepare_cached(
+                "INSERT INTO delivery (key, subscription, id, lane, rule, shape, state, attempts, interrupted, \
+                 planned_at, due, chain, echo, echo_window, ended_at, reason) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                key,
+                subscription,
+                delivery.id.as_bytes(),
+                lane,
+                rule,
+                shape,
+                state,
+                planned_at,
+                planned_at,
+                chain,
+                delivery.echo.map(|echo| echo.key),
+                delivery.echo.map(|echo| span(echo.window)),
+                ended_at,
+                reason,
+            ])?;
+        if let Some(FrozenBody::Rendered(body)) =
+            delivery.request.as_ref().map(|request| &request.body)
+        {
+            connection
+                .prepare_cached("INSERT INTO rendered (key, digest, body) VALUES (?, ?, ?)")?
+                .execute((key, codec::short_digest(&[body]), body.as_ref()))?;
+        }
+        if delivery.dead.is_some() {
+            self.count(lane, 0, 1);
+            return Ok(());
+        }
+        self.count(lane, 1, 0);
+        if let Some(write_back) = &delivery.write_back {
+            connection
+                .prepare_cached(
+                    "INSERT INTO write_back (lane, subject, at, delivery, until) VALUES (?, ?, ?, ?, ?)",
+                )?
+                .execute((
+                    lane,
+                    &write_back.subject,
+                    planned_at,
+                    key,
+                    planned_at.saturating_add(span(write_back.window)),
+                ))?;
+        }
+        Ok(())
+    }
+}
+
+/// Notes that nothing of the event is pending or dead, where that is so: from then on it is
+/// history. `at` is the time of what just ended.
+pub(super) fn settle(
+    connection: &Connection,
+    subscription: i64,
+    seq: i64,
+    at: i64,
+) -> Result<(), ReadFault> {
+    let range = (first_key(seq), codec::end_key(seq));
+    let kept = connection
+        .prepare_cached("SELECT 1 FROM delivery WHERE key >= ? AND key < ? AND state <> 3 LIMIT 1")?
+        .exists(range)?;
+    if kept {
+        return Ok(());
+    }
+    let ended: Option<i64> = connection
+        .prepare_cached("SELECT max(ended_at) FROM delivery WHERE key >= ? AND key < ?")?
+        .query_row(range, |row| row.get(0))?;
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO finished (subscription, at, seq) VALUES (?, ?, ?)")?
+        .execute((subscription, ended.map_or(at, |ended| ended.max(at)), seq))?;
+    Ok(())
+}
+
+/// Removes a mark, where it is still there.
+pub(super) fn delete_mark(connection: &Connection, id: &Uuid) -> Result<(), ReadFault> {
+    connection
+        .prepare_cached("DELETE FROM mark WHERE id = ?")?
+        .execute([id.as_bytes()])?;
+    Ok(())
+}
+
+/// Whether every mark that the plans use up is there, and used once.
+fn has_marks(connection: &Connection, append: &Append) -> Result<bool, ReadFault> {
+    let mut used = HashSet::new();
+    let mut find = connection.prepare_cached("SELECT 1 FROM mark WHERE id = ?")?;
+    for mark in append
+        .plans
+        .iter()
+        .flat_map(|encoded| &encoded.plan.marks_consumed)
+    {
+        if !used.insert(mark) || !find.exists([mark.as_bytes()])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a delivery of the chain is not finished.
+fn is_pending(connection: &Connection, chain: Option<i64>) -> Result<bool, ReadFault> {
+    let Some(chain) = chain else {
+        return Ok(false);
+    };
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM delivery INDEXED BY delivery_chain \
+             WHERE chain = ? AND state <= 2 AND chain IS NOT NULL LIMIT 1",
+        )?
+        .exists([chain])?)
+}

@@ -1,0 +1,412 @@
+//! Everything that is asked of the file. Each function sees one moment of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row};
+use uuid::Uuid;
+
+use super::codec::{
+    self, EVENT, Tries, delivery_state, end_key, first_key, int, micros, seq_of, timestamp, uuid,
+};
+use super::fault::{Damage, ReadFault};
+use super::remove::Victims;
+use super::state;
+use crate::plan::{FrozenRequest, Lane};
+use crate::store::{
+    DeliveryRecord, Due, GuardAnswer, GuardQuestion, History, LaneStats, PlanRecord, Retention,
+    StoredDelivery, StoredEvent,
+};
+
+/// Marks that one answer holds at most.
+const MARKS: i64 = 64;
+/// What one purge finds at most; removing it takes some milliseconds.
+const VICTIMS: usize = 256;
+/// Echo marks are kept for events that are accepted and not yet planned, but no longer than this
+/// after their end.
+const MARKS_LINGER: i64 = 24 * 3600 * 1_000_000;
+
+/// Subscriptions with events in the backlog.
+pub(super) fn backlog(connection: &Connection) -> Result<Vec<ObjectKey>, ReadFault> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT namespace, name FROM subscription WHERE EXISTS \
+             (SELECT 1 FROM backlog WHERE backlog.subscription = subscription.id)",
+        )?
+        .query_map((), |row| {
+            Ok(ObjectKey {
+                namespace: row.get(0)?,
+                name: row.get(1)?,
+            })
+        })?
+        .collect::<Result<_, _>>()?)
+}
+
+/// The last planned place, and the next events after it.
+pub(super) fn unplanned(
+    connection: &Connection,
+    subscription: &ObjectKey,
+    recent: Vec<i64>,
+    limit: usize,
+) -> Result<(u64, Vec<StoredEvent>), ReadFault> {
+    let found = connection
+        .prepare_cached("SELECT id, planned FROM subscription WHERE namespace = ? AND name = ?")?
+        .query_row((&subscription.namespace, &subscription.name), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((id, planned)) = found else {
+        return Ok((0, Vec::new()));
+    };
+    let seqs = state::unplanned(connection, id, planned, recent.into_iter(), limit)?;
+    let events = seqs
+        .into_iter()
+        .map(|seq| event(connection, seq))
+        .collect::<Result<_, _>>()?;
+    Ok((codec::unsigned(planned), events))
+}
+
+/// One event.
+fn event(connection: &Connection, seq: i64) -> Result<StoredEvent, ReadFault> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {EVENT} FROM event e JOIN subscription s ON s.id = e.subscription WHERE e.seq = ?"
+        ))?
+        .query_row([seq], |row| Ok(codec::event(row)))
+        .optional()?
+        .ok_or_else(|| Damage(format!("event {seq} is missing")))?
+}
+
+/// What the loop guard asks.
+pub(super) fn guard(
+    connection: &Connection,
+    questions: &[GuardQuestion],
+) -> Result<Vec<GuardAnswer>, ReadFault> {
+    questions
+        .iter()
+        .map(|question| {
+            let Some(lane) = lane_id(connection, &question.lane)? else {
+                return Ok(GuardAnswer::default());
+            };
+            let mut marks = Vec::new();
+            if let Some(key) = &question.echo_key {
+                let mut find = connection.prepare_cached(
+                    "SELECT id FROM mark INDEXED BY mark_key WHERE lane = ? AND key = ? AND until > ? \
+                     ORDER BY claimed_at, id LIMIT ?",
+                )?;
+                let mut rows = find.query((lane, key, micros(question.at), MARKS))?;
+                while let Some(row) = rows.next()? {
+                    marks.push(uuid(codec::blob(row, 0)?)?);
+                }
+            }
+            let write_backs = connection
+                .prepare_cached(
+                    "SELECT count(*) FROM write_back WHERE lane = ? AND subject = ? AND at >= ?",
+                )?
+                .query_row((lane, &question.subject, micros(question.since)), |row| {
+                    row.get(0)
+                })?;
+            Ok(GuardAnswer { marks, write_backs })
+        })
+        .collect()
+}
+
+fn lane_id(connection: &Connection, lane: &Lane) -> Result<Option<i64>, ReadFault> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id FROM lane WHERE namespace = ? AND route = ? AND destination = ?",
+        )?
+        .query_row(
+            (&lane.route.namespace, &lane.route.name, &lane.destination),
+            |row| row.get(0),
+        )
+        .optional()?)
+}
+
+/// Deliveries of a lane that are due.
+pub(super) fn due(
+    connection: &Connection,
+    lane: &Lane,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Due, ReadFault> {
+    let Some(id) = lane_id(connection, lane)? else {
+        return Ok(Due::default());
+    };
+    let now = micros(now);
+    let mut events: HashMap<i64, Arc<StoredEvent>> = HashMap::new();
+    let mut ready = Vec::new();
+    let mut find = connection.prepare_cached(
+        "SELECT d.key, d.id, r.name, h.shape, b.digest, b.body, d.attempts, d.planned_at, d.due, d.interrupted \
+         FROM delivery d INDEXED BY delivery_due \
+         JOIN rule r ON r.id = d.rule \
+         LEFT JOIN shape h ON h.id = d.shape \
+         LEFT JOIN rendered b ON b.key = d.key \
+         WHERE d.state = 0 AND d.lane = ? AND d.due <= ? ORDER BY d.due, d.key LIMIT ?",
+    )?;
+    let mut rows = find.query((id, now, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    while let Some(row) = rows.next()? {
+        let seq = seq_of(row.get(0)?);
+        let event = if let Some(event) = events.get(&seq) {
+            Arc::clone(event)
+        } else {
+            let event = Arc::new(event(connection, seq)?);
+            events.insert(seq, Arc::clone(&event));
+            event
+        };
+        ready.push(StoredDelivery {
+            id: uuid(codec::blob(row, 1)?)?,
+            lane: lane.clone(),
+            rule: row.get(2)?,
+            event,
+            request: request(row, 3)?
+                .ok_or_else(|| Damage("a delivery that waits has no request".to_owned()))?,
+            attempts: row.get(6)?,
+            planned_at: timestamp(row.get(7)?)?,
+            due: timestamp(row.get(8)?)?,
+            interrupted: row.get(9)?,
+        });
+    }
+    let next: Option<i64> = connection
+        .prepare_cached(
+            "SELECT min(due) FROM delivery INDEXED BY delivery_due WHERE state = 0 AND lane = ? AND due > ?",
+        )?
+        .query_row((id, now), |row| row.get(0))?;
+    Ok(Due {
+        ready,
+        next: next.map(timestamp).transpose()?,
+    })
+}
+
+/// A request from its shape, digest and body, in that order.
+fn request(row: &Row<'_>, column: usize) -> Result<Option<FrozenRequest>, ReadFault> {
+    let ValueRef::Text(shape) = row.get_ref(column)? else {
+        return Ok(None);
+    };
+    let shape = std::str::from_utf8(shape).map_err(|_| Damage("a shape is not text".to_owned()))?;
+    let rendered = match (row.get_ref(column + 1)?, row.get_ref(column + 2)?) {
+        (ValueRef::Blob(digest), ValueRef::Blob(body)) => Some((digest, body)),
+        _ => None,
+    };
+    Ok(Some(codec::request(shape, rendered)?))
+}
+
+/// Histories of events after a place.
+pub(super) fn scan(
+    connection: &Connection,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<History>, ReadFault> {
+    let seqs = connection
+        .prepare_cached("SELECT seq FROM event WHERE seq > ? ORDER BY seq LIMIT ?")?
+        .query_map(
+            (int(after), i64::try_from(limit).unwrap_or(i64::MAX)),
+            |row| row.get(0),
+        )?
+        .collect::<Result<Vec<i64>, _>>()?;
+    seqs.into_iter()
+        .map(|seq| history_of(connection, seq))
+        .collect()
+}
+
+/// One event's history, by its uid.
+pub(super) fn history(connection: &Connection, uid: Uuid) -> Result<Option<History>, ReadFault> {
+    // A uid begins with its time, so there is mostly one stretch of events that may hold it.
+    let mut stretches = connection
+        .prepare_cached("SELECT first, last FROM chapter WHERE min <= ?1 AND max >= ?1")?
+        .query_map([uid.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(i64, i64)>, _>>()?;
+    let flushed: i64 = connection
+        .prepare_cached("SELECT ifnull(max(last), 0) FROM chapter")?
+        .query_row((), |row| row.get(0))?;
+    stretches.push((flushed + 1, i64::MAX));
+    for (first, last) in stretches {
+        let seq = connection
+            .prepare_cached("SELECT seq FROM event WHERE seq BETWEEN ? AND ? AND uid = ?")?
+            .query_row((first, last, uid.as_bytes()), |row| row.get(0))
+            .optional()?;
+        if let Some(seq) = seq {
+            return history_of(connection, seq).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn history_of(connection: &Connection, seq: i64) -> Result<History, ReadFault> {
+    Ok(History {
+        event: event(connection, seq)?,
+        plan: plan(connection, seq)?,
+        deliveries: deliveries(connection, seq)?,
+    })
+}
+
+fn plan(connection: &Connection, seq: i64) -> Result<Option<PlanRecord>, ReadFault> {
+    connection
+        .prepare_cached(
+            "SELECT sequence, planned_at, ifnull(v.list, p.verdicts), suppressions \
+             FROM plan p LEFT JOIN verdicts v ON v.id = p.verdicts WHERE seq = ?",
+        )?
+        .query_row([seq], |row| {
+            let read = || -> Result<PlanRecord, ReadFault> {
+                let verdicts: Option<String> = row.get(2)?;
+                let suppressions: Option<String> = row.get(3)?;
+                Ok(PlanRecord {
+                    sequence: codec::unsigned(row.get(0)?),
+                    planned_at: timestamp(row.get(1)?)?,
+                    verdicts: verdicts.map_or_else(
+                        || Ok(Vec::new()),
+                        |text| codec::json(&text, "a list of verdicts"),
+                    )?,
+                    suppressions: suppressions.map_or_else(
+                        || Ok(Vec::new()),
+                        |text| codec::json(&text, "a list of suppressions"),
+                    )?,
+                })
+            };
+            Ok(read())
+        })
+        .optional()?
+        .transpose()
+}
+
+fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<DeliveryRecord>, ReadFault> {
+    let mut find = connection.prepare_cached(
+        "SELECT d.id, l.namespace, l.route, l.destination, r.name, h.shape, b.digest, b.body, \
+         d.state, d.due, d.reason, d.tries \
+         FROM delivery d JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
+         LEFT JOIN shape h ON h.id = d.shape LEFT JOIN rendered b ON b.key = d.key \
+         WHERE d.key >= ? AND d.key < ? ORDER BY d.key",
+    )?;
+    let mut rows = find.query((first_key(seq), end_key(seq)))?;
+    let mut deliveries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let tries: Option<String> = row.get(11)?;
+        deliveries.push(DeliveryRecord {
+            id: uuid(codec::blob(row, 0)?)?,
+            lane: Lane {
+                route: ObjectKey {
+                    namespace: row.get(1)?,
+                    name: row.get(2)?,
+                },
+                destination: row.get(3)?,
+            },
+            rule: row.get(4)?,
+            request: request(row, 5)?,
+            state: delivery_state(row.get(8)?, row.get(9)?, row.get(10)?)?,
+            attempts: Tries::read(tries.as_deref())?.records()?,
+        });
+    }
+    Ok(deliveries)
+}
+
+/// The state of the lanes that have anything in them.
+pub(super) fn lanes(connection: &Connection) -> Result<Vec<LaneStats>, ReadFault> {
+    let mut find = connection.prepare_cached(
+        "SELECT namespace, route, destination, pending, dead, \
+         (SELECT e.accepted_at FROM event e WHERE e.seq = \
+           (SELECT min(d.key) >> 20 FROM delivery d INDEXED BY delivery_pending \
+            WHERE d.lane = lane.id AND d.state <= 2)) \
+         FROM lane WHERE pending > 0 OR dead > 0 ORDER BY namespace, route, destination",
+    )?;
+    let mut rows = find.query(())?;
+    let mut lanes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let oldest: Option<i64> = row.get(5)?;
+        lanes.push(LaneStats {
+            lane: Lane {
+                route: ObjectKey {
+                    namespace: row.get(0)?,
+                    name: row.get(1)?,
+                },
+                destination: row.get(2)?,
+            },
+            pending: codec::unsigned(row.get(3)?),
+            dead: codec::unsigned(row.get(4)?),
+            oldest: oldest.map(timestamp).transpose()?,
+        });
+    }
+    Ok(lanes)
+}
+
+/// What is past its retention. `unplanned` is the first recent event without a plan.
+pub(super) fn victims(
+    connection: &Connection,
+    now: Timestamp,
+    retentions: &HashMap<ObjectKey, Retention>,
+    default: &Retention,
+    unplanned: Option<i64>,
+) -> Result<Victims, ReadFault> {
+    let now = micros(now);
+    let mut victims = Victims {
+        now,
+        marks_before: marks_before(connection, now, unplanned)?,
+        ..Victims::default()
+    };
+    let subscriptions = connection
+        .prepare_cached("SELECT id, namespace, name FROM subscription")?
+        .query_map((), |row| {
+            let key = ObjectKey {
+                namespace: row.get(1)?,
+                name: row.get(2)?,
+            };
+            Ok((row.get(0)?, key))
+        })?
+        .collect::<Result<Vec<(i64, ObjectKey)>, _>>()?;
+    let mut dead = connection.prepare_cached(
+        "SELECT key FROM delivery INDEXED BY delivery_dead \
+         WHERE subscription = ? AND ended_at <= ? AND state = 4 ORDER BY ended_at LIMIT ?",
+    )?;
+    let mut finished = connection.prepare_cached(
+        "SELECT at, seq FROM finished WHERE subscription = ? AND at <= ? ORDER BY at, seq LIMIT ?",
+    )?;
+    for (id, key) in subscriptions {
+        let room = VICTIMS.saturating_sub(victims.dead.len() + victims.finished.len());
+        if room == 0 {
+            victims.more = true;
+            break;
+        }
+        let retention = retentions.get(&key).unwrap_or(default);
+        let room = i64::try_from(room).unwrap_or(0);
+        let before = |keep| now.saturating_sub(codec::span(keep));
+        let keys = dead
+            .query_map((id, before(retention.dead_letters), room), |row| row.get(0))?
+            .collect::<Result<Vec<i64>, _>>()?;
+        let room = room - i64::try_from(keys.len()).unwrap_or(0);
+        victims.dead.extend(keys);
+        let events = finished
+            .query_map((id, before(retention.finished), room), |row| {
+                Ok((id, row.get(0)?, row.get(1)?))
+            })?
+            .collect::<Result<Vec<_>, _>>()?;
+        victims.finished.extend(events);
+    }
+    victims.more |= victims.dead.len() + victims.finished.len() >= VICTIMS;
+    Ok(victims)
+}
+
+/// Marks that end before the oldest unplanned event was accepted can't meet one any more.
+fn marks_before(
+    connection: &Connection,
+    now: i64,
+    unplanned: Option<i64>,
+) -> Result<i64, ReadFault> {
+    let backlog: Option<i64> = connection
+        .prepare_cached(
+            "SELECT min((SELECT min(seq) FROM backlog WHERE backlog.subscription = subscription.id)) \
+             FROM subscription",
+        )?
+        .query_row((), |row| row.get(0))?;
+    let Some(oldest) = backlog.into_iter().chain(unplanned).min() else {
+        return Ok(now);
+    };
+    let accepted: Option<i64> = connection
+        .prepare_cached("SELECT accepted_at FROM event WHERE seq = ?")?
+        .query_row([oldest], |row| row.get(0))
+        .optional()?;
+    Ok(accepted
+        .map_or(now, |accepted| accepted.min(now))
+        .max(now.saturating_sub(MARKS_LINGER)))
+}

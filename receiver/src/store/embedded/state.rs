@@ -1,0 +1,590 @@
+//! What the writer keeps in memory: all of it can be read from the file again, and is after a
+//! rollback.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use hookswitch_crds::key::ObjectKey;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::codec::unsigned;
+use super::dedup::{self, Dedup};
+use super::fault::ReadFault;
+use crate::plan::Lane;
+
+/// Lists of verdicts that are kept once and referred to. Most events of a type share theirs.
+const SHARED_VERDICTS: usize = 1024;
+
+/// What the writer shares with those who read. It shows what is committed.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Events without a plan that are recent, by subscription, in accept order.
+    pub(super) recent: Mutex<HashMap<ObjectKey, VecDeque<i64>>>,
+    /// Why the engine has stopped.
+    pub(super) stopped: OnceLock<Arc<str>>,
+    /// Events that the process did not survive planning.
+    pub(super) suspects: Mutex<BTreeMap<i64, u32>>,
+}
+
+/// The writer's memory.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) dedup: Dedup,
+    pub(super) next_seq: i64,
+    /// The last event that is not recent: its dedup entry and its uid's chapter are in the file.
+    pub(super) flushed: i64,
+    chapter: Option<Chapter>,
+    /// The uids of the recent events.
+    recent: Stretch,
+    subscriptions: Vec<Subscription>,
+    by_key: HashMap<ObjectKey, usize>,
+    lanes: Vec<LaneCounts>,
+    by_lane: HashMap<Lane, usize>,
+    rules: HashMap<String, i64>,
+    shapes: HashMap<String, i64>,
+    verdicts: HashMap<String, i64>,
+    changed_subscriptions: Vec<usize>,
+    changed_lanes: Vec<usize>,
+    /// Suspects that are planned now.
+    cleared: Vec<i64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) key: ObjectKey,
+    /// Its row.
+    pub(super) id: i64,
+    pub(super) planned: i64,
+    pub(super) bytes: u64,
+    /// Accepted in this transaction.
+    fresh: Vec<i64>,
+    changed: bool,
+}
+
+#[derive(Debug, Default)]
+struct LaneCounts {
+    pending: i64,
+    dead: i64,
+    changed: bool,
+}
+
+/// Some events' uids.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stretch {
+    events: usize,
+    min: [u8; 16],
+    max: [u8; 16],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Chapter {
+    first: i64,
+    last: i64,
+    uids: Stretch,
+}
+
+impl Stretch {
+    fn add(&mut self, uid: &[u8; 16]) {
+        if self.events == 0 {
+            (self.min, self.max) = (*uid, *uid);
+        }
+        self.min = self.min.min(*uid);
+        self.max = self.max.max(*uid);
+        self.events += 1;
+    }
+}
+
+impl State {
+    /// Reads the file. Takes milliseconds however much is pending: at most [`dedup::RUN`] events are
+    /// looked at.
+    pub(super) fn load(connection: &Connection, shared: &Shared) -> Result<Self, ReadFault> {
+        let chapter = connection
+            .prepare_cached(
+                "SELECT first, last, min, max FROM chapter ORDER BY first DESC LIMIT 1",
+            )?
+            .query_row((), |row| {
+                Ok(Chapter {
+                    first: row.get(0)?,
+                    last: row.get(1)?,
+                    uids: Stretch {
+                        events: usize::try_from(row.get::<_, i64>(1)? - row.get::<_, i64>(0)? + 1)
+                            .unwrap_or(usize::MAX),
+                        min: row.get(2)?,
+                        max: row.get(3)?,
+                    },
+                })
+            })
+            .optional()?;
+        let flushed = chapter.map_or(0, |chapter| chapter.last);
+        let mut state = Self {
+            dedup: Dedup::load(connection)?,
+            next_seq: flushed + 1,
+            flushed,
+            chapter,
+            recent: Stretch::default(),
+            subscriptions: Vec::new(),
+            by_key: HashMap::new(),
+            lanes: Vec::new(),
+            by_lane: HashMap::new(),
+            rules: names(connection, "SELECT name, id FROM rule")?,
+            shapes: names(connection, "SELECT shape, id FROM shape")?,
+            verdicts: names(connection, "SELECT list, id FROM verdicts")?,
+            changed_subscriptions: Vec::new(),
+            changed_lanes: Vec::new(),
+            cleared: Vec::new(),
+        };
+        state.load_subscriptions(connection)?;
+        state.load_lanes(connection)?;
+        let recent = state.load_recent(connection)?;
+        *lock(&shared.recent) = recent;
+        *lock(&shared.suspects) = suspects(connection)?;
+        Ok(state)
+    }
+
+    fn load_subscriptions(&mut self, connection: &Connection) -> Result<(), ReadFault> {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, namespace, name, planned, bytes FROM subscription ORDER BY id",
+        )?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let key = ObjectKey {
+                namespace: row.get(1)?,
+                name: row.get(2)?,
+            };
+            let planned = row.get(3)?;
+            self.next_seq = self.next_seq.max(planned + 1);
+            self.by_key.insert(key.clone(), self.subscriptions.len());
+            self.subscriptions.push(Subscription {
+                key,
+                id: row.get(0)?,
+                planned,
+                bytes: unsigned(row.get(4)?),
+                fresh: Vec::new(),
+                changed: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn load_lanes(&mut self, connection: &Connection) -> Result<(), ReadFault> {
+        let mut statement = connection.prepare_cached(
+            "SELECT namespace, route, destination, pending, dead FROM lane ORDER BY id",
+        )?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let lane = Lane {
+                route: ObjectKey {
+                    namespace: row.get(0)?,
+                    name: row.get(1)?,
+                },
+                destination: row.get(2)?,
+            };
+            self.by_lane.insert(lane, self.lanes.len());
+            self.lanes.push(LaneCounts {
+                pending: row.get(3)?,
+                dead: row.get(4)?,
+                changed: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads the recent events again: their dedup entries, their uids, and who has no plan.
+    fn load_recent(
+        &mut self,
+        connection: &Connection,
+    ) -> Result<HashMap<ObjectKey, VecDeque<i64>>, ReadFault> {
+        let mut recent: HashMap<ObjectKey, VecDeque<i64>> = HashMap::new();
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, subscription, uid, id, digest, remember_until FROM event WHERE seq > ? ORDER BY seq",
+        )?;
+        let mut rows = statement.query([self.flushed])?;
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            let digest: [u8; 32] = row.get(4)?;
+            self.next_seq = self.next_seq.max(seq + 1);
+            self.recent.add(&row.get(2)?);
+            let Some(subscription) = place(row.get(1)?).and_then(|at| self.subscriptions.get(at))
+            else {
+                continue;
+            };
+            let id = row.get_ref(3)?.as_str().unwrap_or_default();
+            self.dedup.remember(
+                dedup::key(&subscription.key, id),
+                dedup::half(&digest),
+                row.get(5)?,
+            );
+            if seq > subscription.planned {
+                recent
+                    .entry(subscription.key.clone())
+                    .or_default()
+                    .push_back(seq);
+            }
+        }
+        Ok(recent)
+    }
+
+    /// A subscription, which is written down when it is new.
+    pub(super) fn subscription(
+        &mut self,
+        connection: &Connection,
+        key: &ObjectKey,
+    ) -> Result<usize, ReadFault> {
+        if let Some(at) = self.by_key.get(key) {
+            return Ok(*at);
+        }
+        let at = self.subscriptions.len();
+        let id = row_id(at);
+        connection
+            .prepare_cached(
+                "INSERT INTO subscription (id, namespace, name, planned, bytes) VALUES (?, ?, ?, 0, 0)",
+            )?
+            .execute((id, &key.namespace, &key.name))?;
+        self.subscriptions.push(Subscription {
+            key: key.clone(),
+            id,
+            planned: 0,
+            bytes: 0,
+            fresh: Vec::new(),
+            changed: false,
+        });
+        self.by_key.insert(key.clone(), at);
+        Ok(at)
+    }
+
+    /// A subscription that has been seen before.
+    pub(super) fn find_subscription(&self, key: &ObjectKey) -> Option<usize> {
+        self.by_key.get(key).copied()
+    }
+
+    /// To look at.
+    pub(super) fn subscription_at(&self, at: usize) -> Option<&Subscription> {
+        self.subscriptions.get(at)
+    }
+
+    /// To change: it is written down with the transaction.
+    pub(super) fn change_subscription(&mut self, at: usize) -> Option<&mut Subscription> {
+        let subscription = self.subscriptions.get_mut(at)?;
+        if !subscription.changed {
+            subscription.changed = true;
+            self.changed_subscriptions.push(at);
+        }
+        Some(subscription)
+    }
+
+    /// Takes bytes off a subscription, by its row.
+    pub(super) fn release_bytes(&mut self, id: i64, bytes: u64) {
+        if let Some(subscription) = place(id).and_then(|at| self.change_subscription(at)) {
+            subscription.bytes = subscription.bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Notes a new event.
+    pub(super) fn accepted(&mut self, at: usize, seq: i64, uid: &[u8; 16], bytes: u64) {
+        self.next_seq = seq + 1;
+        self.recent.add(uid);
+        if let Some(subscription) = self.change_subscription(at) {
+            subscription.bytes = subscription.bytes.saturating_add(bytes);
+            subscription.fresh.push(seq);
+        }
+    }
+
+    /// Whether there are as many recent events as memory should hold.
+    pub(super) fn is_full(&self) -> bool {
+        self.recent.events >= dedup::RUN
+    }
+
+    /// The row of a lane, which is written down when it is new.
+    pub(super) fn lane(&mut self, connection: &Connection, lane: &Lane) -> Result<i64, ReadFault> {
+        if let Some(at) = self.by_lane.get(lane) {
+            return Ok(row_id(*at));
+        }
+        let at = self.lanes.len();
+        connection
+            .prepare_cached(
+                "INSERT INTO lane (id, namespace, route, destination, pending, dead) VALUES (?, ?, ?, ?, 0, 0)",
+            )?
+            .execute((
+                row_id(at),
+                &lane.route.namespace,
+                &lane.route.name,
+                &lane.destination,
+            ))?;
+        self.lanes.push(LaneCounts::default());
+        self.by_lane.insert(lane.clone(), at);
+        Ok(row_id(at))
+    }
+
+    /// Changes the counts of a lane, by its row.
+    pub(super) fn count(&mut self, lane: i64, pending: i64, dead: i64) {
+        if let Some(at) = place(lane)
+            && let Some(counts) = self.lanes.get_mut(at)
+        {
+            counts.pending += pending;
+            counts.dead += dead;
+            if !counts.changed {
+                counts.changed = true;
+                self.changed_lanes.push(at);
+            }
+        }
+    }
+
+    /// The row of a rule's name.
+    pub(super) fn rule(&mut self, connection: &Connection, name: &str) -> Result<i64, ReadFault> {
+        intern(
+            connection,
+            &mut self.rules,
+            "INSERT INTO rule (id, name) VALUES (?, ?)",
+            name,
+        )
+    }
+
+    /// The row of a request's shape.
+    pub(super) fn shape(&mut self, connection: &Connection, shape: &str) -> Result<i64, ReadFault> {
+        intern(
+            connection,
+            &mut self.shapes,
+            "INSERT INTO shape (id, shape) VALUES (?, ?)",
+            shape,
+        )
+    }
+
+    /// The row of a list of verdicts; nothing where there are too many to keep another.
+    pub(super) fn verdicts(
+        &mut self,
+        connection: &Connection,
+        list: &str,
+    ) -> Result<Option<i64>, ReadFault> {
+        if self.verdicts.len() >= SHARED_VERDICTS && !self.verdicts.contains_key(list) {
+            return Ok(None);
+        }
+        intern(
+            connection,
+            &mut self.verdicts,
+            "INSERT INTO verdicts (id, list) VALUES (?, ?)",
+            list,
+        )
+        .map(Some)
+    }
+
+    /// The next events of a subscription that have no plan, at most `limit`.
+    pub(super) fn unplanned(
+        &self,
+        connection: &Connection,
+        shared: &Shared,
+        at: usize,
+        limit: usize,
+    ) -> Result<Vec<i64>, ReadFault> {
+        let Some(subscription) = self.subscriptions.get(at) else {
+            return Ok(Vec::new());
+        };
+        let recent = lock(&shared.recent);
+        let recent = recent.get(&subscription.key).into_iter().flatten().copied();
+        unplanned(
+            connection,
+            subscription.id,
+            subscription.planned,
+            recent,
+            limit,
+        )
+    }
+
+    /// Writes the dedup entries, uids and missing plans of the recent events to the file, so that
+    /// their rows can be removed and memory stays small.
+    pub(super) fn flush(
+        &mut self,
+        connection: &Connection,
+        shared: &Shared,
+    ) -> Result<(), ReadFault> {
+        let last = self.next_seq - 1;
+        if self.recent.events == 0 || last <= self.flushed {
+            return Ok(());
+        }
+        self.dedup.flush(connection)?;
+        let mut chapter = Chapter {
+            first: self.flushed + 1,
+            last,
+            uids: self.recent,
+        };
+        if let Some(before) = self
+            .chapter
+            .filter(|before| before.uids.events + chapter.uids.events <= dedup::RUN)
+        {
+            chapter.first = before.first;
+            chapter.uids.min = before.uids.min.min(chapter.uids.min);
+            chapter.uids.max = before.uids.max.max(chapter.uids.max);
+            chapter.uids.events += before.uids.events;
+        }
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO chapter (first, last, min, max) VALUES (?, ?, ?, ?)",
+            )?
+            .execute((chapter.first, last, chapter.uids.min, chapter.uids.max))?;
+
+        let recent = lock(&shared.recent);
+        let mut spill = connection
+            .prepare_cached("INSERT OR IGNORE INTO backlog (subscription, seq) VALUES (?, ?)")?;
+        for at in 0..self.subscriptions.len() {
+            let Some(subscription) = self.subscriptions.get(at) else {
+                continue;
+            };
+            let known = recent.get(&subscription.key).into_iter().flatten();
+            let mut spilled = false;
+            for seq in known.chain(&subscription.fresh) {
+                if *seq > subscription.planned && *seq > self.flushed {
+                    spill.execute((subscription.id, seq))?;
+                    spilled = true;
+                }
+            }
+            if spilled {
+                self.change_subscription(at);
+            }
+        }
+        self.chapter = Some(chapter);
+        self.recent = Stretch::default();
+        self.flushed = last;
+        Ok(())
+    }
+
+    /// Writes down what has changed. The last step of a transaction.
+    pub(super) fn write_changes(&mut self, connection: &Connection) -> Result<(), ReadFault> {
+        let mut update = connection
+            .prepare_cached("UPDATE subscription SET planned = ?, bytes = ? WHERE id = ?")?;
+        for at in &self.changed_subscriptions {
+            if let Some(subscription) = self.subscriptions.get(*at) {
+                let bytes = i64::try_from(subscription.bytes).unwrap_or(i64::MAX);
+                update.execute((subscription.planned, bytes, subscription.id))?;
+            }
+        }
+        let mut update =
+            connection.prepare_cached("UPDATE lane SET pending = ?, dead = ? WHERE id = ?")?;
+        for at in self.changed_lanes.drain(..) {
+            if let Some(counts) = self.lanes.get_mut(at) {
+                counts.changed = false;
+                update.execute((counts.pending, counts.dead, row_id(at)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets that an event is suspected: it is planned.
+    pub(super) fn clear_suspect(
+        &mut self,
+        connection: &Connection,
+        shared: &Shared,
+        seq: i64,
+    ) -> Result<(), ReadFault> {
+        if lock(&shared.suspects).contains_key(&seq) {
+            connection
+                .prepare_cached("DELETE FROM suspect WHERE seq = ?")?
+                .execute([seq])?;
+            self.cleared.push(seq);
+        }
+        Ok(())
+    }
+
+    /// Shows those who read what the transaction did. After the commit.
+    pub(super) fn publish(&mut self, shared: &Shared) {
+        for seq in self.cleared.drain(..) {
+            lock(&shared.suspects).remove(&seq);
+        }
+        if self.changed_subscriptions.is_empty() {
+            return;
+        }
+        let mut recent = lock(&shared.recent);
+        for at in self.changed_subscriptions.drain(..) {
+            let Some(subscription) = self.subscriptions.get_mut(at) else {
+                continue;
+            };
+            subscription.changed = false;
+            let gone = self.flushed.max(subscription.planned);
+            if !recent.contains_key(&subscription.key) {
+                if subscription.fresh.is_empty() {
+                    continue;
+                }
+                recent.insert(subscription.key.clone(), VecDeque::new());
+            }
+            if let Some(queue) = recent.get_mut(&subscription.key) {
+                while queue.front().is_some_and(|seq| *seq <= gone) {
+                    queue.pop_front();
+                }
+                queue.extend(subscription.fresh.drain(..).filter(|seq| *seq > gone));
+                if queue.is_empty() {
+                    recent.remove(&subscription.key);
+                }
+            }
+            subscription.fresh.clear();
+        }
+    }
+}
+
+/// The next events of a subscription that have no plan: the backlog's, then the recent ones.
+pub(super) fn unplanned(
+    connection: &Connection,
+    subscription: i64,
+    planned: i64,
+    recent: impl Iterator<Item = i64>,
+    limit: usize,
+) -> Result<Vec<i64>, ReadFault> {
+    let mut seqs = connection
+        .prepare_cached(
+            "SELECT seq FROM backlog WHERE subscription = ? AND seq > ? ORDER BY seq LIMIT ?",
+        )?
+        .query_map(
+            (
+                subscription,
+                planned,
+                i64::try_from(limit).unwrap_or(i64::MAX),
+            ),
+            |row| row.get(0),
+        )?
+        .collect::<Result<Vec<i64>, _>>()?;
+    // An event that was just moved to the backlog may be in both.
+    let last = seqs.last().copied().unwrap_or(0).max(planned);
+    seqs.extend(recent.filter(|seq| *seq > last));
+    seqs.truncate(limit);
+    Ok(seqs)
+}
+
+/// Locks, also after a panic elsewhere: what is shared is whole between statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Rows are numbered from 1, places in memory from 0.
+fn row_id(at: usize) -> i64 {
+    i64::try_from(at).map_or(i64::MAX, |at| at + 1)
+}
+
+fn place(id: i64) -> Option<usize> {
+    usize::try_from(id - 1).ok()
+}
+
+fn names(connection: &Connection, sql: &str) -> Result<HashMap<String, i64>, ReadFault> {
+    Ok(connection
+        .prepare_cached(sql)?
+        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?)
+}
+
+fn intern(
+    connection: &Connection,
+    names: &mut HashMap<String, i64>,
+    insert: &str,
+    name: &str,
+) -> Result<i64, ReadFault> {
+    if let Some(id) = names.get(name) {
+        return Ok(*id);
+    }
+    let id = row_id(names.len());
+    connection.prepare_cached(insert)?.execute((id, name))?;
+    names.insert(name.to_owned(), id);
+    Ok(id)
+}
+
+fn suspects(connection: &Connection) -> Result<BTreeMap<i64, u32>, ReadFault> {
+    Ok(connection
+        .prepare_cached("SELECT seq, times FROM suspect")?
+        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,358 @@
+//! The one thread that writes.
+//!
+//! ```text
+//! operations ──▶ queue ──▶ BEGIN · all that has queued up · COMMIT (one sync) ──▶ answers
+//!                  ▲                                             │
+//!                  └──────── meanwhile the next ones queue ◀─────┘
+//! ```
+//!
+//! - An operation checks before it writes: one that fails leaves no trace and its neighbours alone.
+//! - Nothing is answered before the commit, a duplicate neither: it shares the first one's outcome.
+//! - A full disk rolls the transaction back, and all in it fail. Any other error ends the engine: its
+//!   connection is dropped without another sync, and everything is answered with [`Error::Stopped`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::Histogram;
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::accept::{Accept, Ask};
+use super::fault::Fault;
+use super::outcome;
+use super::plan::Append;
+use super::remove::Victims;
+use super::state::{Shared, State};
+use crate::store::{Accepted, Claim, Error, Finish, Purged};
+
+/// Operations that wait at most; more wait to be queued.
+pub(super) const QUEUE: usize = 1024;
+/// Operations in one transaction at most.
+const BATCH: usize = 512;
+/// Pages in the log that make a checkpoint due: 4 MiB. More at a time is a longer pause.
+const CHECKPOINT: i32 = 1000;
+/// Pages in the log that make the writer wait for readers, so that it starts over: 64 MiB.
+const TOO_LONG: i32 = 16_384;
+
+/// Where an operation's outcome goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What the writer is asked to do.
+pub(super) enum Operation {
+    Accept(Accept, Reply<Accepted>),
+    Seen(Ask, Reply<bool>),
+    Plan(Append, Reply<()>),
+    Claim(Vec<Claim>, Reply<Vec<bool>>),
+    Finish(Vec<Finish>, Reply<Vec<bool>>),
+    Remove(Victims, Reply<Purged>),
+    /// Do what came before, then end.
+    Close(Reply<()>),
+}
+
+/// An outcome that waits for the commit.
+enum Outcome {
+    Accept(Reply<Accepted>, Result<Accepted, Error>),
+    Seen(Reply<bool>, bool),
+    Plan(Reply<()>, Result<(), Error>),
+    Each(Reply<Vec<bool>>, Vec<bool>),
+    Remove(Reply<Purged>, Purged),
+}
+
+/// The writer's side of the engine.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) state: State,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commit_seconds: Histogram,
+    pub(super) batch_size: Histogram,
+}
+
+impl Operation {
+    /// Tells that it was not done.
+    fn refuse(self, error: &Error) {
+        match self {
+            Self::Accept(_, reply) => answer(reply, Err(error.clone())),
+            Self::Seen(_, reply) => answer(reply, Err(error.clone())),
+            Self::Plan(_, reply) | Self::Close(reply) => answer(reply, Err(error.clone())),
+            Self::Claim(_, reply) | Self::Finish(_, reply) => answer(reply, Err(error.clone())),
+            Self::Remove(_, reply) => answer(reply, Err(error.clone())),
+        }
+    }
+}
+
+impl Outcome {
+    /// Tells what became of it, or why the commit failed.
+    fn tell(self, committed: Result<(), &Error>) {
+        fn one<T>(reply: Reply<T>, outcome: Result<T, Error>, committed: Result<(), &Error>) {
+            answer(reply, committed.map_err(Clone::clone).and(outcome));
+        }
+        match self {
+            Self::Accept(reply, outcome) => one(reply, outcome, committed),
+            Self::Seen(reply, outcome) => one(reply, Ok(outcome), committed),
+            Self::Plan(reply, outcome) => one(reply, outcome, committed),
+            Self::Each(reply, outcome) => one(reply, Ok(outcome), committed),
+            Self::Remove(reply, outcome) => one(reply, Ok(outcome), committed),
+        }
+    }
+}
+
+/// Answers; who no longer waits does not want to know.
+fn answer<T>(reply: Reply<T>, outcome: Result<T, Error>) {
+    drop(reply.send(outcome));
+}
+
+impl Writer {
+    /// Runs until it is told to close, or all who could ask are gone.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Operation>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
+            let mut closing = None;
+            let mut operations = batch.drain(..);
+            let before_close = operations
+                .by_ref()
+                .map_while(|operation| match operation {
+                    Operation::Close(reply) => {
+                        closing = Some(reply);
+                        None
+                    }
+                    other => Some(other),
+                })
+                .collect();
+            self.commit(before_close);
+            let late: Vec<_> = operations.collect();
+            if let Some(reply) = closing {
+                let closed = self.close();
+                queue.close();
+                let why = closed_error();
+                late.into_iter().for_each(|late| late.refuse(&why));
+                while let Some(late) = queue.blocking_recv() {
+                    late.refuse(&why);
+                }
+                answer(reply, closed);
+                return;
+            }
+            self.checkpoint();
+        }
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the store could not be closed");
+        }
+    }
+
+    /// Does all operations in one transaction, and answers them.
+    fn commit(&mut self, operations: Vec<Operation>) {
+        if let Some(why) = self.shared.stopped.get() {
+            let error = Error::Stopped(Arc::clone(why));
+            operations
+                .into_iter()
+                .for_each(|operation| operation.refuse(&error));
+            return;
+        }
+        if operations.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        let size = u32::try_from(operations.len()).unwrap_or(u32::MAX);
+        let mut operations = operations.into_iter();
+        let mut outcomes = Vec::with_capacity(operations.len());
+        match self.transaction(&mut operations, &mut outcomes) {
+            Ok(()) => {
+                self.commit_seconds.observe(began.elapsed().as_secs_f64());
+                self.batch_size.observe(f64::from(size));
+                outcomes
+                    .into_iter()
+                    .for_each(|outcome| outcome.tell(Ok(())));
+            }
+            Err(fault) => {
+                let error = self.recover(&fault);
+                outcomes
+                    .into_iter()
+                    .for_each(|outcome| outcome.tell(Err(&error)));
+                operations.for_each(|operation| operation.refuse(&error));
+            }
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        operations: &mut impl Iterator<Item = Operation>,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute(())?;
+        for operation in operations {
+            self.apply(operation, outcomes)?;
+        }
+        self.state.write_changes(&self.connection)?;
+        self.connection.prepare_cached("COMMIT")?.execute(())?;
+        self.state.publish(&self.shared);
+        Ok(())
+    }
+
+    /// Does one operation. Where it meets a fault, it is told with the rest of the transaction.
+    fn apply(&mut self, operation: Operation, outcomes: &mut Vec<Outcome>) -> Result<(), Fault> {
+        let (connection, shared, state) = (&self.connection, &*self.shared, &mut self.state);
+        // The outcome is noted first and the fault returned after, so that nobody is left without
+        // an answer.
+        let failed;
+        let outcome = match operation {
+            Operation::Accept(accept, reply) => {
+                let result = state.accept(connection, shared, &accept);
+                let (outcome, fault) = split(result, Ok(Accepted::Duplicate));
+                failed = fault;
+                Outcome::Accept(reply, outcome)
+            }
+            Operation::Seen(ask, reply) => {
+                let result = state.seen(connection, &ask).map_err(Fault::from);
+                let (outcome, fault) = split(result, false);
+                failed = fault;
+                Outcome::Seen(reply, outcome)
+            }
+            Operation::Plan(append, reply) => {
+                let result = state.plan(connection, shared, &append);
+                let (outcome, fault) = split(result, Ok(()));
+                failed = fault;
+                Outcome::Plan(reply, outcome)
+            }
+            Operation::Claim(claims, reply) => {
+                let result = claims
+                    .iter()
+                    .map(|claim| outcome::claim(connection, claim))
+                    .collect::<Result<_, _>>()
+                    .map_err(Fault::from);
+                let (outcome, fault) = split(result, Vec::new());
+                failed = fault;
+                Outcome::Each(reply, outcome)
+            }
+            Operation::Finish(finishes, reply) => {
+                let result = finishes
+                    .iter()
+                    .map(|finish| state.finish(connection, finish))
+                    .collect::<Result<_, _>>()
+                    .map_err(Fault::from);
+                let (outcome, fault) = split(result, Vec::new());
+                failed = fault;
+                Outcome::Each(reply, outcome)
+            }
+            Operation::Remove(victims, reply) => {
+                let result = state
+                    .remove(connection, shared, &victims)
+                    .map_err(Fault::from);
+                let (outcome, fault) = split(result, Purged::default());
+                failed = fault;
+                Outcome::Remove(reply, outcome)
+            }
+            // Taken out before.
+            Operation::Close(reply) => {
+                answer(reply, Ok(()));
+                return Ok(());
+            }
+        };
+        outcomes.push(outcome);
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// After a failed transaction: back to what is committed, or to an end.
+    fn recover(&mut self, fault: &Fault) -> Error {
+        if let Fault::Full(text) = fault {
+            match self.roll_back() {
+                Ok(()) => {
+                    tracing::warn!(error = text, "the store's disk is full");
+                    return fault.error();
+                }
+                Err(worse) => return self.stop(&worse),
+            }
+        }
+        self.stop(fault)
+    }
+
+    fn roll_back(&mut self) -> Result<(), Fault> {
+        // SQLite has rolled back by itself after some errors.
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        self.state = State::load(&self.connection, &self.shared)?;
+        Ok(())
+    }
+
+    /// Ends the engine for good.
+    fn stop(&mut self, fault: &Fault) -> Error {
+        let error = fault.error();
+        tracing::error!(%error, "the store has stopped");
+        let why = match &error {
+            Error::Stopped(why) => Arc::clone(why),
+            other => other.to_string().into(),
+        };
+        // The first reason stays.
+        drop(self.shared.stopped.set(why));
+        error
+    }
+
+    /// Copies the log into the file when it is long. A failed sync ends the engine here too.
+    fn checkpoint(&mut self) {
+        if self.shared.stopped.get().is_some() {
+            return;
+        }
+        let mode = match self
+            .connection
+            .wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::NOOP)
+        {
+            Ok((log, _)) if log >= TOO_LONG => CheckpointMode::TRUNCATE,
+            Ok((log, copied)) if log - copied >= CHECKPOINT => CheckpointMode::PASSIVE,
+            Ok(_) => return,
+            Err(error) => return self.after_checkpoint(error),
+        };
+        if let Err(error) = self
+            .connection
+            .wal_checkpoint_v2(Some(rusqlite::MAIN_DB), mode)
+        {
+            self.after_checkpoint(error);
+        }
+    }
+
+    fn after_checkpoint(&mut self, error: rusqlite::Error) {
+        if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
+            return;
+        }
+        match Fault::from(error) {
+            // The log holds everything; it is copied when there is space again.
+            Fault::Full(text) => tracing::warn!(error = text, "the store's disk is full"),
+            fault => {
+                self.stop(&fault);
+            }
+        }
+    }
+
+    /// Copies the log into the file, and leaves it empty.
+    fn close(&mut self) -> Result<(), Error> {
+        if let Some(why) = self.shared.stopped.get() {
+            return Err(Error::Stopped(Arc::clone(why)));
+        }
+        let closed = self
+            .connection
+            .wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::TRUNCATE);
+        if let Error::Stopped(why) = closed_error() {
+            drop(self.shared.stopped.set(why));
+        }
+        match closed.map_err(|error| (error.sqlite_error_code(), Fault::from(error))) {
+            // What could not be copied is safe in the log.
+            Ok(_) | Err((Some(ErrorCode::DatabaseBusy), _) | (_, Fault::Full(_))) => Ok(()),
+            Err((_, fault)) => Err(fault.error()),
+        }
+    }
+}
+
+/// What those are told who come after the end.
+pub(super) fn closed_error() -> Error {
+    Error::Stopped("it is closed".into())
+}
+
+/// An outcome, or one in its stead with the fault.
+fn split<T>(result: Result<T, Fault>, instead: T) -> (T, Option<Fault>) {
+    match result {
+        Ok(outcome) => (outcome, None),
+        Err(fault) => (instead, Some(fault)),
+    }
+}

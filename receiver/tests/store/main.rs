@@ -1,0 +1,4 @@
+//! The store's promises, shown on the embedded engine.
+
+mod contract;
+mod support;
