@@ -262,7 +262,12 @@ impl Ingress {
             let event = &new.event;
             let seen = self
                 .store
-                .seen(&event.subscription, &event.id, new.digest)
+                .seen(
+                    &event.subscription,
+                    &event.id,
+                    new.digest,
+                    event.accepted_at,
+                )
                 .await
                 .map_err(|error| Answer::STORE.because(&error))?;
             if !seen {

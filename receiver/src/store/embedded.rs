@@ -173,7 +173,7 @@ impl Embedded {
 
 impl Store for Embedded {
     fn accept(&self, event: NewEvent) -> Pending<'_, Accepted> {
-        let accept = Accept::new(event);
+        let accept = Box::new(Accept::new(event));
         Box::pin(self.ask(|reply| Operation::Accept(accept, reply)))
     }
 

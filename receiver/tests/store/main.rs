@@ -1,4 +1,6 @@
 //! The store's promises, shown on the embedded engine.
 
+#[cfg(test)]
 mod contract;
+#[cfg(test)]
 mod support;

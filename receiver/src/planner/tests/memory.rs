@@ -84,7 +84,7 @@ impl Store for Memory {
         unused()
     }
 
-    fn seen(&self, _: &ObjectKey, _: &str, _: [u8; 32]) -> Pending<'_, bool> {
+    fn seen(&self, _: &ObjectKey, _: &str, _: [u8; 32], _: Timestamp) -> Pending<'_, bool> {
         unused()
     }
 

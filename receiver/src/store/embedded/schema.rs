@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::fault;
 use crate::store::Error;
 
-/// "HkSw" in the file's header, so that `file` and we can tell whose database it is.
+/// `HkSw` in the file's header, so that `file` and we can tell whose database it is.
 const APPLICATION_ID: i32 = 0x486b_5377;
 /// The layout below. A newer one is refused, an older one is migrated here.
 const VERSION: i32 = 1;

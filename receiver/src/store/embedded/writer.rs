@@ -41,7 +41,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the writer is asked to do.
 pub(super) enum Operation {
-    Accept(Accept, Reply<Accepted>),
+    Accept(Box<Accept>, Reply<Accepted>),
     Seen(Ask, Reply<bool>),
     Plan(Append, Reply<()>),
     Claim(Vec<Claim>, Reply<Vec<bool>>),
@@ -126,7 +126,9 @@ impl Writer {
                 let closed = self.close();
                 queue.close();
                 let why = closed_error();
-                late.into_iter().for_each(|late| late.refuse(&why));
+                for late in late {
+                    late.refuse(&why);
+                }
                 while let Some(late) = queue.blocking_recv() {
                     late.refuse(&why);
                 }
@@ -144,9 +146,9 @@ impl Writer {
     fn commit(&mut self, operations: Vec<Operation>) {
         if let Some(why) = self.shared.stopped.get() {
             let error = Error::Stopped(Arc::clone(why));
-            operations
-                .into_iter()
-                .for_each(|operation| operation.refuse(&error));
+            for operation in operations {
+                operation.refuse(&error);
+            }
             return;
         }
         if operations.is_empty() {
@@ -160,16 +162,18 @@ impl Writer {
             Ok(()) => {
                 self.commit_seconds.observe(began.elapsed().as_secs_f64());
                 self.batch_size.observe(f64::from(size));
-                outcomes
-                    .into_iter()
-                    .for_each(|outcome| outcome.tell(Ok(())));
+                for outcome in outcomes {
+                    outcome.tell(Ok(()));
+                }
             }
             Err(fault) => {
                 let error = self.recover(&fault);
-                outcomes
-                    .into_iter()
-                    .for_each(|outcome| outcome.tell(Err(&error)));
-                operations.for_each(|operation| operation.refuse(&error));
+                for outcome in outcomes {
+                    outcome.tell(Err(&error));
+                }
+                for operation in operations {
+                    operation.refuse(&error);
+                }
             }
         }
     }
