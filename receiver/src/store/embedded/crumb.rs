@@ -67,12 +67,12 @@ mod tests {
     fn tells_what_the_last_process_was_planning() {
         let dir = tempfile::tempdir().unwrap();
         let (crumb, left) = Crumb::open(dir.path()).unwrap();
-        assert_eq!(left, []);
+        assert_eq!(left, [0_u64; 0]);
         crumb.write(&[10, 11, 12]).unwrap();
         assert_eq!(Crumb::open(dir.path()).unwrap().1, [10, 11, 12]);
         crumb.write(&[9]).unwrap();
         assert_eq!(Crumb::open(dir.path()).unwrap().1, [9]);
         crumb.write(&[]).unwrap();
-        assert_eq!(Crumb::open(dir.path()).unwrap().1, []);
+        assert_eq!(Crumb::open(dir.path()).unwrap().1, [0_u64; 0]);
     }
 }
