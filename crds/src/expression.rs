@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! - What is bounded when it is compiled can't exhaust the stack or run for ever when it is
-//!   evaluated: length, nesting and the number of loop steps have limits.
+//!   evaluated: length, nesting, the number of loop steps and the size of a value have limits.
 //! - No error text holds a value of the event: names come from the expression's own source.
 //! - A panic inside the CEL library is an [`EvalError::Failed`], or an [`Error`] at compile.
 
@@ -41,17 +41,16 @@ pub const MAX_NESTING: u16 = 32;
 /// How many elements all macros of one evaluation may go through.
 pub const MAX_STEPS: usize = 100_000;
 
+/// The most bytes of text that an expression's value may hold.
+pub const MAX_VALUE: usize = 16 << 20;
+
 /// The most nodes from an expression's root to a leaf: chains such as `a + b + c` nest too.
 const MAX_DEPTH: usize = 100;
 /// Room for the parser, which goes some hundred kilobytes deep for each bracket in a debug build.
 /// It is reserved, and only used as far as an expression needs it.
 const PARSE_STACK: usize = 64 << 20;
-/// Room for a level of an evaluation.
-const LEVEL_STACK: usize = if cfg!(debug_assertions) {
-    96 << 10
-} else {
-    24 << 10
-};
+/// Room for a level of an evaluation: some forty kilobytes in a debug build, and to spare.
+const LEVEL_STACK: usize = 96 << 10;
 
 /// What an expression may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +131,8 @@ impl Expression {
     /// # Errors
     /// [`EvalError::MissingField`] where the event lacks a field that it names without `?`.
     pub fn evaluate(&self, variables: &Variables<'_>) -> Result<Json, EvalError> {
-        self.resolve(variables, |value| value::to_json(&**value))
+        let mut room = MAX_VALUE;
+        self.resolve(variables, |value| value::to_json(&**value, &mut room))
     }
 
     /// Evaluates a condition.

@@ -411,6 +411,26 @@ fn an_evaluation_goes_through_a_bounded_number_of_elements() {
 }
 
 #[test]
+fn a_value_has_a_bounded_size() {
+    let mut event = event();
+    event["data"]["text"] = Json::from("x".repeat(1 << 20));
+    event["data"]["list"] = Json::from((0..400).collect::<Vec<_>>());
+    let variables = Variables::new(&event);
+    let run = |source| {
+        Expression::compile(source, Scope::Event)
+            .unwrap()
+            .evaluate(&variables)
+    };
+    assert_eq!(
+        run("event.data.list.map(x, event.data.text)")
+            .unwrap_err()
+            .to_string(),
+        "its value has more than 16777216 bytes of text"
+    );
+    assert!(run("event.data.text + event.data.text").is_ok());
+}
+
+#[test]
 fn an_expression_is_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Expression>();

@@ -11,7 +11,7 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use serde_json::{Number, Value as Json};
 
-use super::{ENV, EvalError};
+use super::{ENV, EvalError, MAX_VALUE};
 
 /// The variables of evaluations, converted once per event. Texts are borrowed from it.
 #[derive(Debug, Clone)]
@@ -110,8 +110,12 @@ fn timestamp<'a>(text: &'a str) -> Option<Box<dyn Val + 'a>> {
 
 /// A CEL value as JSON: bytes as base64; timestamps and durations as CEL's `string()` writes them;
 /// an empty optional as null.
-pub(super) fn to_json(value: &(dyn Val + '_)) -> Result<Json, EvalError> {
+///
+/// `room` is how many bytes of text it may still hold: one text in each element of a long list is
+/// cheap in CEL, where they share it, and is not in JSON.
+pub(super) fn to_json(value: &(dyn Val + '_), room: &mut usize) -> Result<Json, EvalError> {
     if let Some(text) = value.downcast_ref::<CelString<'_>>() {
+        take(room, text.inner().len())?;
         return Ok(Json::from(text.inner()));
     }
     if let Some(value) = value.downcast_ref::<CelBool>() {
@@ -135,22 +139,29 @@ pub(super) fn to_json(value: &(dyn Val + '_)) -> Result<Json, EvalError> {
         return list
             .inner()
             .iter()
-            .map(|element| to_json(&**element))
+            .map(|element| to_json(&**element, room))
             .collect();
     }
     if let Some(map) = value.downcast_ref::<CelMap<'_>>() {
         return map
             .inner()
             .iter()
-            .map(|(key, value)| Ok((key_text(key), to_json(&**value)?)))
+            .map(|(key, value)| {
+                let key = key_text(key);
+                take(room, key.len())?;
+                Ok((key, to_json(&**value, room)?))
+            })
             .collect::<Result<serde_json::Map<_, _>, _>>()
             .map(Json::Object);
     }
     if let Some(optional) = value.downcast_ref::<CelOptional<'_>>() {
-        return optional.option().map_or(Ok(Json::Null), to_json);
+        return optional
+            .option()
+            .map_or(Ok(Json::Null), |value| to_json(value, room));
     }
     if let Some(bytes) = value.downcast_ref::<CelBytes<'_>>() {
         use base64::Engine as _;
+        take(room, bytes.inner().len())?;
         return Ok(Json::from(
             base64::engine::general_purpose::STANDARD.encode(bytes.inner()),
         ));
@@ -161,6 +172,13 @@ pub(super) fn to_json(value: &(dyn Val + '_)) -> Result<Json, EvalError> {
             want: "a value that JSON has",
             got: describe(value),
         })
+}
+
+fn take(room: &mut usize, bytes: usize) -> Result<(), EvalError> {
+    *room = room.checked_sub(bytes).ok_or_else(|| {
+        EvalError::Failed(format!("its value has more than {MAX_VALUE} bytes of text"))
+    })?;
+    Ok(())
 }
 
 /// What CEL's `string()` makes of a value.

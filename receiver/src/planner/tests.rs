@@ -140,14 +140,15 @@ async fn what_waits_at_the_start_and_what_comes_later_is_planned_in_accept_order
     fixture.planned(160).await;
     fixture.stop(task).await;
 
-    let state = fixture.store.state();
-    let sizes: Vec<_> = state.appends.iter().map(|(_, size)| *size).collect();
-    assert_eq!(sizes.get(..3), Some(&[64, 64, 22][..]));
-    for (seq, plan) in &state.plans {
-        assert_eq!((plan.seq, plan.sequence), (*seq, SEQUENCE));
-        assert_eq!(plan.deliveries.len(), 1);
+    {
+        let state = fixture.store.state();
+        let sizes: Vec<_> = state.appends.iter().map(|(_, size)| *size).collect();
+        assert_eq!(sizes.get(..3), Some(&[64, 64, 22][..]));
+        for (seq, plan) in &state.plans {
+            assert_eq!((plan.seq, plan.sequence), (*seq, SEQUENCE));
+            assert_eq!(plan.deliveries.len(), 1);
+        }
     }
-    drop(state);
     assert_eq!(
         fixture.options.lanes.take().await,
         HashSet::from([Lane {
