@@ -1,1 +1,249 @@
-//! stub
+//! A receiver from its first line to its last: open, listen, work, drain, close.
+//!
+//! Every task has a name and an owner here. A task that ends before the shutdown is a fault, and
+//! brings the process down in good order: a receiver without its planner would go on answering 200.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Follow;
+use crate::metrics::Metrics;
+use crate::observe::{self, Observed};
+use crate::store::embedded::Embedded;
+use crate::store::{self, Store};
+use crate::tls::Tls;
+use crate::wake::Wake;
+use crate::{deliver, ingress, janitor, planner, serve};
+
+/// How a receiver is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where webhooks come in.
+    pub listen: SocketAddr,
+    /// Where `/livez`, `/readyz` and `/metrics` stand.
+    pub metrics: SocketAddr,
+    /// Where events are kept.
+    pub data: PathBuf,
+    /// Certificate and key; `None` serves plain HTTP.
+    pub tls: Option<Tls>,
+    /// Limits on requests, and the proxies that are believed.
+    pub ingress: ingress::Settings,
+    /// How long attempts under way may take to end at a shutdown.
+    pub drain: Duration,
+}
+
+/// Where a receiver listens, once it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    /// Webhooks.
+    pub hooks: SocketAddr,
+    /// Health and metrics.
+    pub metrics: SocketAddr,
+}
+
+/// Why a receiver did not start, or ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store could not be opened.
+    #[error("opening the store in {}: {source}", data.display())]
+    Store {
+        /// The directory.
+        data: PathBuf,
+        /// Why.
+        source: store::Error,
+    },
+    /// An address could not be listened on.
+    #[error("listening on {address} for {what}: {source}")]
+    Listen {
+        /// `webhooks` or `metrics`.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A task ended by itself.
+    #[error("the {task} ended: {why}")]
+    Task {
+        /// Its name.
+        task: &'static str,
+        /// A panic, or what it said.
+        why: String,
+    },
+}
+
+/// Runs a receiver until `shutdown` is cancelled, or until it can't go on. `on_listening` is called
+/// once, when connections are accepted.
+///
+/// Guarantees: returns only when nothing of it runs any more and the store is closed.
+/// Cancellation: don't drop it; cancel `shutdown`.
+///
+/// # Errors
+/// Where it could not start, or a task of it ended by itself.
+pub async fn run(
+    options: Options,
+    config: Follow,
+    metrics: Metrics,
+    clock: Clock,
+    shutdown: CancellationToken,
+    on_listening: impl FnOnce(Listening),
+) -> Result<(), Error> {
+    let store = open(&options, &metrics).await?;
+    let hooks = listen("webhooks", options.listen).await?;
+    let health = listen("metrics", options.metrics).await?;
+
+    // Children of `stop` end in the order that loses nothing: first what takes events in, then what
+    // works on them.
+    let draining = CancellationToken::new();
+    let stop = CancellationToken::new();
+    let accepted = Wake::default();
+    let lanes = Wake::default();
+
+    let mut intake = Tasks::default();
+    let router = ingress::router(ingress::Options {
+        config: config.clone(),
+        store: Arc::clone(&store),
+        metrics: metrics.clone(),
+        clock,
+        accepted: accepted.clone(),
+        draining: draining.clone(),
+        settings: options.ingress,
+    });
+    on_listening(Listening {
+        hooks: address(&hooks, options.listen),
+        metrics: address(&health, options.metrics),
+    });
+    intake.spawn("webhook server", serve::serve(hooks, router, options.tls, serve::Limits::default(), draining.clone()));
+
+    let mut work = Tasks::default();
+    work.spawn(
+        "planner",
+        planner::run(planner::Options {
+            store: Arc::clone(&store),
+            config: config.clone(),
+            metrics: metrics.clone(),
+            clock,
+            accepted,
+            lanes: lanes.clone(),
+            shutdown: stop.clone(),
+        }),
+    );
+    work.spawn(
+        "delivery engine",
+        deliver::run(deliver::Options {
+            store: Arc::clone(&store),
+            config: config.clone(),
+            metrics: metrics.clone(),
+            clock,
+            lanes,
+            shutdown: stop.clone(),
+            drain: options.drain,
+        }),
+    );
+    work.spawn("janitor", janitor::run(Arc::clone(&store), config.clone(), clock, stop.clone()));
+    work.spawn(
+        "metrics server",
+        serve::serve(
+            health,
+            observe::router(Observed {
+                config,
+                store: Arc::clone(&store),
+                metrics,
+                clock,
+                draining: draining.clone(),
+            }),
+            None,
+            serve::Limits::default(),
+            stop.clone(),
+        ),
+    );
+
+    let fault = tokio::select! {
+        () = shutdown.cancelled() => None,
+        ended = intake.first_to_end() => Some(ended),
+        ended = work.first_to_end() => Some(ended),
+    };
+    tracing::info!("shutting down: no new requests");
+    draining.cancel();
+    intake.join().await;
+    stop.cancel();
+    work.join().await;
+    match store.close().await {
+        Ok(()) => tracing::info!("the store is closed"),
+        Err(error) => tracing::error!(%error, "the store could not be closed; it recovers at the next start"),
+    }
+    fault.map_or(Ok(()), Err)
+}
+
+async fn open(options: &Options, metrics: &Metrics) -> Result<Arc<dyn Store>, Error> {
+    let data = options.data.clone();
+    let metrics = metrics.clone();
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&data, metrics))
+        .await
+        .map_err(|error| Error::Task {
+            task: "opening of the store",
+            why: error.to_string(),
+        })?;
+    opened.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|source| Error::Store {
+        data: options.data.clone(),
+        source,
+    })
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen { what, address, source })
+}
+
+/// The port that was given, where port 0 was asked for.
+fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+/// Named tasks with one owner.
+#[derive(Default)]
+struct Tasks {
+    set: JoinSet<()>,
+    names: std::collections::HashMap<tokio::task::Id, &'static str>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.set.spawn(task);
+        self.names.insert(handle.id(), name);
+    }
+
+    /// Waits for a task to end, which none should. Cancelling it loses nothing.
+    async fn first_to_end(&mut self) -> Error {
+        match self.set.join_next_with_id().await {
+            Some(Ok((id, ()))) => self.fault(id, "it returned".to_owned()),
+            Some(Err(error)) => self.fault(error.id(), error.to_string()),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for all of them to end.
+    async fn join(&mut self) {
+        while let Some(ended) = self.set.join_next_with_id().await {
+            if let Err(error) = ended {
+                let fault = self.fault(error.id(), error.to_string());
+                tracing::error!(error = %fault, "a task failed during the shutdown");
+            }
+        }
+    }
+
+    fn fault(&self, id: tokio::task::Id, why: String) -> Error {
+        Error::Task {
+            task: self.names.get(&id).copied().unwrap_or("unnamed task"),
+            why,
+        }
+    }
+}

@@ -1,1 +1,20 @@
-//! stub
+//! The whole system, driven from outside: real processes, real sockets, real files.
+//!
+//! - [`hookswitch`] starts, kills and restarts the program under test.
+//! - [`sender`] behaves as TG-Staff does: signs, waits 5 s at the most, and repeats what was not
+//!   answered 200.
+//! - [`destination`] records every effect, once for each idempotency key, as a careful API does.
+//! - [`tgstaff`] is TG-Staff's own API, which fires `message.received` for each message sent to it.
+
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    reason = "all of this crate is test code: what fails ends the test"
+)]
+
+pub mod destination;
+pub mod hookswitch;
+pub mod sender;
+pub mod tgstaff;
+pub mod wait;

@@ -1,0 +1,147 @@
+//! `/livez`, `/readyz` and `/metrics`: what the process says about itself.
+//!
+//! - `/livez` fails where only a restart helps: the store has stopped.
+//! - `/readyz` fails while a webhook would not be accepted: no configuration, a store that can't
+//!   write, a shutdown. The body names each check, so that a person sees which one it is.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Follow;
+use crate::metrics::Metrics;
+use crate::plan::Lane;
+use crate::store::{self, Store};
+
+/// What the endpoints look at.
+#[derive(Clone)]
+pub struct Observed {
+    /// Is there a configuration?
+    pub config: Follow,
+    /// Does it work? How long are its queues?
+    pub store: Arc<dyn Store>,
+    /// What is scraped.
+    pub metrics: Metrics,
+    /// For ages.
+    pub clock: Clock,
+    /// Cancelled when the shutdown begins.
+    pub draining: CancellationToken,
+}
+
+/// The endpoints.
+pub fn router(observed: Observed) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .with_state(Arc::new(Endpoints {
+            observed,
+            sampled: Mutex::new(HashSet::new()),
+        }))
+}
+
+struct Endpoints {
+    observed: Observed,
+    /// Lanes whose gauges are set: one that the store no longer lists goes back to zero.
+    sampled: Mutex<HashSet<Lane>>,
+}
+
+/// A check's name, and what is wrong where it fails.
+type Check = (&'static str, Result<(), String>);
+
+async fn livez(State(endpoints): State<Arc<Endpoints>>) -> Response {
+    let stopped = match endpoints.observed.store.health() {
+        Err(error @ (store::Error::Stopped(_) | store::Error::Corrupt(_))) => Err(error.to_string()),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    answer(&[("store", stopped)])
+}
+
+async fn readyz(State(endpoints): State<Arc<Endpoints>>) -> Response {
+    let Observed {
+        config,
+        store,
+        draining,
+        metrics: _,
+        clock: _,
+    } = &endpoints.observed;
+    answer(&[
+        (
+            "config",
+            config.borrow().is_some().then_some(()).ok_or_else(|| "no configuration has been loaded yet".to_owned()),
+        ),
+        ("store", store.health().map_err(|error| error.to_string())),
+        (
+            "draining",
+            (!draining.is_cancelled()).then_some(()).ok_or_else(|| "shutting down".to_owned()),
+        ),
+    ])
+}
+
+/// The form of Kubernetes' own health endpoints: a line for each check.
+fn answer(checks: &[Check]) -> Response {
+    let failed = checks.iter().any(|(_, result)| result.is_err());
+    let lines: String = checks
+        .iter()
+        .map(|(name, result)| match result {
+            Ok(()) => format!("[+]{name} ok\n"),
+            Err(why) => format!("[-]{name} failed: {why}\n"),
+        })
+        .collect();
+    let status = if failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, lines).into_response()
+}
+
+async fn scrape(State(endpoints): State<Arc<Endpoints>>) -> Response {
+    if let Err(error) = endpoints.sample_queues().await {
+        tracing::warn!(%error, "queues could not be sampled; their metrics are old");
+    }
+    match endpoints.observed.metrics.render() {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+impl Endpoints {
+    /// Sets the gauges of every lane from the store.
+    async fn sample_queues(&self) -> Result<(), store::Error> {
+        let Observed {
+            store, metrics, clock, ..
+        } = &self.observed;
+        let lanes = store.lanes().await?;
+        let now = clock.now();
+        let mut sampled = self.sampled.lock().await;
+        let mut gone = std::mem::take(&mut *sampled);
+        for stats in lanes {
+            let route = stats.lane.route.to_string();
+            let labels = [route.as_str(), stats.lane.destination.as_str()];
+            let age = stats.oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
+            metrics.queue_depth.with_label_values(&labels).set(gauge(stats.pending));
+            metrics.queue_oldest_seconds.with_label_values(&labels).set(age);
+            metrics.dead_letters.with_label_values(&labels).set(gauge(stats.dead));
+            gone.remove(&stats.lane);
+            sampled.insert(stats.lane);
+        }
+        for lane in gone {
+            let route = lane.route.to_string();
+            let labels = [route.as_str(), lane.destination.as_str()];
+            for family in [&metrics.queue_depth, &metrics.queue_oldest_seconds, &metrics.dead_letters] {
+                family.with_label_values(&labels).set(0);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

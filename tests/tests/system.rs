@@ -1,0 +1,21 @@
+//! The whole system on one machine, as a user runs it: `hookswitch run -f DIR`.
+
+#![expect(
+    clippy::expect_used,
+    reason = "all of this is test code: what fails ends the test"
+)]
+
+#[path = "system/disk.rs"]
+mod disk;
+#[path = "system/durability.rs"]
+mod durability;
+#[path = "system/isolation.rs"]
+mod isolation;
+#[path = "system/loop_guard.rs"]
+mod loop_guard;
+#[path = "system/privacy.rs"]
+mod privacy;
+#[path = "system/serving.rs"]
+mod serving;
+#[path = "system/yaml.rs"]
+mod yaml;

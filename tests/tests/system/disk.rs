@@ -1,0 +1,144 @@
+//! A disk that is full, and one that lies.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use hookswitch_tests::destination::Destination;
+use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
+use hookswitch_tests::sender::{Sender, conversation_created};
+use hookswitch_tests::wait;
+
+use crate::yaml;
+
+/// A small file system of its own, gone with the test.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, size: &str) -> Self {
+        std::fs::create_dir_all(at).expect("the mount point is made");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(at)
+            .status()
+            .expect("mount starts");
+        assert!(
+            mounted.success(),
+            "this test fills a small tmpfs, and needs the right to mount one: run it as root, or in `unshare --user --map-root-user --mount`"
+        );
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "{} stays mounted",
+            self.0.display()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_gives_503_and_heals_when_there_is_room_again() {
+    let destination = Destination::start().await;
+    let workspace = Workspace::new();
+    workspace.write("subscription.yaml", &yaml::subscription(""));
+    workspace.write(
+        "route.yaml",
+        &yaml::route(
+            "crm",
+            "[conversation.created]",
+            &destination.url(),
+            "{number: \"${event.data.data.number}\"}",
+            yaml::QUICK,
+        ),
+    );
+    let _disk = SmallDisk::mount(&workspace.data(), "16m");
+    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
+    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    assert_eq!(sender.send(&conversation_created(0)).await, Some(200));
+
+    let ballast = workspace.data().join("ballast");
+    let filled = Command::new("dd")
+        .args(["if=/dev/zero", "bs=4096", "status=none"])
+        .arg(format!("of={}", ballast.display()))
+        .output()
+        .expect("dd starts");
+    assert!(!filled.status.success(), "dd ends when the disk is full");
+    let mut answered = 1;
+    let refused = loop {
+        assert!(answered < 20_000, "the full disk was never noticed");
+        match sender.send(&conversation_created(answered)).await {
+            Some(200) => answered += 1,
+            other => break other,
+        }
+    };
+    assert_eq!(refused, Some(503));
+    let (live, _) = hookswitch.get("/livez").await.expect("health is served");
+    assert_eq!(live, 200, "a restart would not help a full disk");
+
+    std::fs::remove_file(&ballast).expect("room is made");
+    wait::until(
+        "events to be accepted again",
+        Duration::from_secs(30),
+        async || (sender.send(&conversation_created(answered)).await == Some(200)).then_some(()),
+    )
+    .await;
+    wait::until("all to be delivered", Duration::from_mins(1), async || {
+        (destination.count() == answered + 1).then_some(())
+    })
+    .await;
+    wait::until("readiness", Duration::from_secs(30), async || {
+        hookswitch
+            .get("/readyz")
+            .await
+            .filter(|(status, _)| *status == 200)
+    })
+    .await;
+    hookswitch.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_file_is_reported_and_never_served() {
+    let workspace = Workspace::new();
+    workspace.write("subscription.yaml", &yaml::subscription(""));
+    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
+    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    for number in 0..200 {
+        assert_eq!(sender.send(&conversation_created(number)).await, Some(200));
+    }
+    let (clean, _) = hookswitch.terminate().await;
+    assert!(clean);
+
+    let file = std::fs::read_dir(workspace.data())
+        .expect("the data directory is there")
+        .filter_map(Result::ok)
+        .max_by_key(|entry| entry.metadata().map_or(0, |metadata| metadata.len()))
+        .expect("the store has a file")
+        .path();
+    let mut bytes = std::fs::read(&file).expect("the store can be read");
+    bytes[..4096].fill(0x5a);
+    std::fs::write(&file, bytes).expect("the store can be damaged");
+    let said = Hookswitch::fails_to_start(&workspace.config(), &workspace.data()).await;
+    assert!(said.contains("damaged"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_on_the_same_data_is_refused() {
+    let workspace = Workspace::new();
+    workspace.write("subscription.yaml", &yaml::subscription(""));
+    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
+    let said = Hookswitch::fails_to_start(&workspace.config(), &workspace.data()).await;
+    assert!(
+        said.contains(&workspace.data().display().to_string()),
+        "{said}"
+    );
+    let (live, _) = hookswitch
+        .get("/livez")
+        .await
+        .expect("the first one goes on");
+    assert_eq!(live, 200);
+}
