@@ -40,7 +40,11 @@ pub async fn run(store: Arc<dyn Store>, config: Follow, clock: Clock, shutdown: 
             Some(retentions) => match store.purge(clock.now(), retentions, ORPHANED).await {
                 Ok(purged) => {
                     if purged.events + purged.dead_letters > 0 {
-                        tracing::debug!(events = purged.events, dead_letters = purged.dead_letters, "purged");
+                        tracing::debug!(
+                            events = purged.events,
+                            dead_letters = purged.dead_letters,
+                            "purged"
+                        );
                     }
                     if purged.more { BETWEEN_PIECES } else { IDLE }
                 }

@@ -60,7 +60,9 @@ type Check = (&'static str, Result<(), String>);
 
 async fn livez(State(endpoints): State<Arc<Endpoints>>) -> Response {
     let stopped = match endpoints.observed.store.health() {
-        Err(error @ (store::Error::Stopped(_) | store::Error::Corrupt(_))) => Err(error.to_string()),
+        Err(error @ (store::Error::Stopped(_) | store::Error::Corrupt(_))) => {
+            Err(error.to_string())
+        }
         Ok(()) | Err(_) => Ok(()),
     };
     answer(&[("store", stopped)])
@@ -77,12 +79,18 @@ async fn readyz(State(endpoints): State<Arc<Endpoints>>) -> Response {
     answer(&[
         (
             "config",
-            config.borrow().is_some().then_some(()).ok_or_else(|| "no configuration has been loaded yet".to_owned()),
+            config
+                .borrow()
+                .is_some()
+                .then_some(())
+                .ok_or_else(|| "no configuration has been loaded yet".to_owned()),
         ),
         ("store", store.health().map_err(|error| error.to_string())),
         (
             "draining",
-            (!draining.is_cancelled()).then_some(()).ok_or_else(|| "shutting down".to_owned()),
+            (!draining.is_cancelled())
+                .then_some(())
+                .ok_or_else(|| "shutting down".to_owned()),
         ),
     ])
 }
@@ -97,7 +105,11 @@ fn answer(checks: &[Check]) -> Response {
             Err(why) => format!("[-]{name} failed: {why}\n"),
         })
         .collect();
-    let status = if failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let status = if failed {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
     (status, lines).into_response()
 }
 
@@ -115,7 +127,10 @@ impl Endpoints {
     /// Sets the gauges of every lane from the store.
     async fn sample_queues(&self) -> Result<(), store::Error> {
         let Observed {
-            store, metrics, clock, ..
+            store,
+            metrics,
+            clock,
+            ..
         } = &self.observed;
         let lanes = store.lanes().await?;
         let now = clock.now();
@@ -124,17 +139,32 @@ impl Endpoints {
         for stats in lanes {
             let route = stats.lane.route.to_string();
             let labels = [route.as_str(), stats.lane.destination.as_str()];
-            let age = stats.oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
-            metrics.queue_depth.with_label_values(&labels).set(gauge(stats.pending));
-            metrics.queue_oldest_seconds.with_label_values(&labels).set(age);
-            metrics.dead_letters.with_label_values(&labels).set(gauge(stats.dead));
+            let age = stats
+                .oldest
+                .map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
+            metrics
+                .queue_depth
+                .with_label_values(&labels)
+                .set(gauge(stats.pending));
+            metrics
+                .queue_oldest_seconds
+                .with_label_values(&labels)
+                .set(age);
+            metrics
+                .dead_letters
+                .with_label_values(&labels)
+                .set(gauge(stats.dead));
             gone.remove(&stats.lane);
             sampled.insert(stats.lane);
         }
         for lane in gone {
             let route = lane.route.to_string();
             let labels = [route.as_str(), lane.destination.as_str()];
-            for family in [&metrics.queue_depth, &metrics.queue_oldest_seconds, &metrics.dead_letters] {
+            for family in [
+                &metrics.queue_depth,
+                &metrics.queue_oldest_seconds,
+                &metrics.dead_letters,
+            ] {
                 family.with_label_values(&labels).set(0);
             }
         }

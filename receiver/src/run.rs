@@ -3,6 +3,8 @@
 //! Every task has a name and an owner here. A task that ends before the shutdown is a fault, and
 //! brings the process down in good order: a receiver without its planner would go on answering 200.
 
+use std::convert::Infallible;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Follow;
@@ -18,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::observe::{self, Observed};
 use crate::store::embedded::Embedded;
 use crate::store::{self, Store};
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 use crate::wake::Wake;
 use crate::{deliver, ingress, janitor, planner, serve};
 
@@ -32,7 +35,7 @@ pub struct Options {
     /// Where events are kept.
     pub data: PathBuf,
     /// Certificate and key; `None` serves plain HTTP.
-    pub tls: Option<Tls>,
+    pub tls: Option<tls::Files>,
     /// Limits on requests, and the proxies that are believed.
     pub ingress: ingress::Settings,
     /// How long attempts under way may take to end at a shutdown.
@@ -59,6 +62,9 @@ pub enum Error {
         /// Why.
         source: store::Error,
     },
+    /// The certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// An address could not be listened on.
     #[error("listening on {address} for {what}: {source}")]
     Listen {
@@ -95,6 +101,10 @@ pub async fn run(
     shutdown: CancellationToken,
     on_listening: impl FnOnce(Listening),
 ) -> Result<(), Error> {
+    let tls = match options.tls.clone() {
+        Some(files) => Some(Tls::load(files).await?),
+        None => None,
+    };
     let store = open(&options, &metrics).await?;
     let hooks = listen("webhooks", options.listen).await?;
     let health = listen("metrics", options.metrics).await?;
@@ -106,6 +116,9 @@ pub async fn run(
     let accepted = Wake::default();
     let lanes = Wake::default();
 
+    // Appends that outlive their requests: the sender hung up, the event is kept all the same.
+    let appends = TaskTracker::new();
+
     let mut intake = Tasks::default();
     let router = ingress::router(ingress::Options {
         config: config.clone(),
@@ -113,6 +126,7 @@ pub async fn run(
         metrics: metrics.clone(),
         clock,
         accepted: accepted.clone(),
+        appends: appends.clone(),
         draining: draining.clone(),
         settings: options.ingress,
     });
@@ -120,7 +134,16 @@ pub async fn run(
         hooks: address(&hooks, options.listen),
         metrics: address(&health, options.metrics),
     });
-    intake.spawn("webhook server", serve::serve(hooks, router, options.tls, serve::Limits::default(), draining.clone()));
+    intake.spawn(
+        "webhook server",
+        serve::serve(
+            hooks,
+            router,
+            tls,
+            serve::Limits::default(),
+            draining.clone(),
+        ),
+    );
 
     let mut work = Tasks::default();
     work.spawn(
@@ -135,7 +158,7 @@ pub async fn run(
             shutdown: stop.clone(),
         }),
     );
-    work.spawn(
+    work.spawn_fallible(
         "delivery engine",
         deliver::run(deliver::Options {
             store: Arc::clone(&store),
@@ -147,7 +170,10 @@ pub async fn run(
             drain: options.drain,
         }),
     );
-    work.spawn("janitor", janitor::run(Arc::clone(&store), config.clone(), clock, stop.clone()));
+    work.spawn(
+        "janitor",
+        janitor::run(Arc::clone(&store), config.clone(), clock, stop.clone()),
+    );
     work.spawn(
         "metrics server",
         serve::serve(
@@ -173,11 +199,15 @@ pub async fn run(
     tracing::info!("shutting down: no new requests");
     draining.cancel();
     intake.join().await;
+    appends.close();
+    appends.wait().await;
     stop.cancel();
     work.join().await;
     match store.close().await {
         Ok(()) => tracing::info!("the store is closed"),
-        Err(error) => tracing::error!(%error, "the store could not be closed; it recovers at the next start"),
+        Err(error) => {
+            tracing::error!(%error, "the store could not be closed; it recovers at the next start")
+        }
     }
     fault.map_or(Ok(()), Err)
 }
@@ -191,16 +221,22 @@ async fn open(options: &Options, metrics: &Metrics) -> Result<Arc<dyn Store>, Er
             task: "opening of the store",
             why: error.to_string(),
         })?;
-    opened.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|source| Error::Store {
-        data: options.data.clone(),
-        source,
-    })
+    opened
+        .map(|store| Arc::new(store) as Arc<dyn Store>)
+        .map_err(|source| Error::Store {
+            data: options.data.clone(),
+            source,
+        })
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| Error::Listen { what, address, source })
+        .map_err(|source| Error::Listen {
+            what,
+            address,
+            source,
+        })
 }
 
 /// The port that was given, where port 0 was asked for.
@@ -211,20 +247,35 @@ fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
 /// Named tasks with one owner.
 #[derive(Default)]
 struct Tasks {
-    set: JoinSet<()>,
+    set: JoinSet<Result<(), String>>,
     names: std::collections::HashMap<tokio::task::Id, &'static str>,
 }
 
 impl Tasks {
     fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = self.set.spawn(task);
+        self.spawn_fallible(name, async move {
+            task.await;
+            Ok::<(), Infallible>(())
+        });
+    }
+
+    fn spawn_fallible<E: Display>(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let handle = self
+            .set
+            .spawn(async move { task.await.map_err(|error| error.to_string()) });
         self.names.insert(handle.id(), name);
     }
 
     /// Waits for a task to end, which none should. Cancelling it loses nothing.
     async fn first_to_end(&mut self) -> Error {
         match self.set.join_next_with_id().await {
-            Some(Ok((id, ()))) => self.fault(id, "it returned".to_owned()),
+            Some(Ok((id, ended))) => {
+                self.fault(id, ended.err().unwrap_or_else(|| "it returned".to_owned()))
+            }
             Some(Err(error)) => self.fault(error.id(), error.to_string()),
             None => std::future::pending().await,
         }
@@ -233,10 +284,12 @@ impl Tasks {
     /// Waits for all of them to end.
     async fn join(&mut self) {
         while let Some(ended) = self.set.join_next_with_id().await {
-            if let Err(error) = ended {
-                let fault = self.fault(error.id(), error.to_string());
-                tracing::error!(error = %fault, "a task failed during the shutdown");
-            }
+            let fault = match ended {
+                Ok((_, Ok(()))) => continue,
+                Ok((id, Err(why))) => self.fault(id, why),
+                Err(error) => self.fault(error.id(), error.to_string()),
+            };
+            tracing::error!(error = %fault, "a task failed during the shutdown");
         }
     }
 
