@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hookswitch_crds::key::ObjectKey;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,8 @@ use crate::clock::Clock;
 use crate::config::Follow;
 use crate::metrics::Metrics;
 use crate::observe::{self, Observed};
-use crate::store::embedded::Embedded;
+use crate::plan::Lane;
+use crate::store::embedded::{self, Embedded};
 use crate::store::{self, Store};
 use crate::tls::{self, Tls};
 use crate::wake::Wake;
@@ -108,125 +110,166 @@ pub async fn run(
     let store = open(&options, &metrics).await?;
     let hooks = listen("webhooks", options.listen).await?;
     let health = listen("metrics", options.metrics).await?;
-
-    // Children of `stop` end in the order that loses nothing: first what takes events in, then what
-    // works on them.
-    let draining = CancellationToken::new();
-    let stop = CancellationToken::new();
-    let accepted = Wake::default();
-    let lanes = Wake::default();
-
-    // Appends that outlive their requests: the sender hung up, the event is kept all the same.
-    let appends = TaskTracker::new();
-
-    let mut intake = Tasks::default();
-    let router = ingress::router(ingress::Options {
-        config: config.clone(),
-        store: Arc::clone(&store),
-        metrics: metrics.clone(),
-        clock,
-        accepted: accepted.clone(),
-        appends: appends.clone(),
-        draining: draining.clone(),
-        settings: options.ingress,
-    });
     on_listening(Listening {
         hooks: address(&hooks, options.listen),
         metrics: address(&health, options.metrics),
     });
-    intake.spawn(
-        "webhook server",
-        serve::serve(
-            hooks,
-            router,
-            tls,
-            serve::Limits::default(),
-            draining.clone(),
-        ),
-    );
 
-    let mut work = Tasks::default();
-    work.spawn(
-        "planner",
-        planner::run(planner::Options {
-            store: Arc::clone(&store),
-            config: config.clone(),
-            metrics: metrics.clone(),
-            clock,
-            accepted,
-            lanes: lanes.clone(),
-            shutdown: stop.clone(),
-        }),
-    );
-    work.spawn_fallible(
-        "delivery engine",
-        deliver::run(deliver::Options {
-            store: Arc::clone(&store),
-            config: config.clone(),
-            metrics: metrics.clone(),
-            clock,
-            lanes,
-            shutdown: stop.clone(),
-            drain: options.drain,
-        }),
-    );
-    work.spawn(
-        "janitor",
-        janitor::run(Arc::clone(&store), config.clone(), clock, stop.clone()),
-    );
-    work.spawn(
-        "metrics server",
-        serve::serve(
-            health,
-            observe::router(Observed {
-                config,
-                store: Arc::clone(&store),
-                metrics,
-                clock,
-                draining: draining.clone(),
-            }),
-            None,
-            serve::Limits::default(),
-            stop.clone(),
-        ),
-    );
-
+    let receiver = Receiver {
+        store,
+        config,
+        metrics,
+        clock,
+        accepted: Wake::default(),
+        lanes: Wake::default(),
+        appends: TaskTracker::new(),
+        draining: CancellationToken::new(),
+        stop: CancellationToken::new(),
+    };
+    let mut intake = receiver.intake(hooks, tls, options.ingress);
+    let mut work = receiver.work(health, options.drain);
     let fault = tokio::select! {
         () = shutdown.cancelled() => None,
         ended = intake.first_to_end() => Some(ended),
         ended = work.first_to_end() => Some(ended),
     };
-    tracing::info!("shutting down: no new requests");
-    draining.cancel();
-    intake.join().await;
-    appends.close();
-    appends.wait().await;
-    stop.cancel();
-    work.join().await;
-    match store.close().await {
-        Ok(()) => tracing::info!("the store is closed"),
-        Err(error) => {
-            tracing::error!(%error, "the store could not be closed; it recovers at the next start")
-        }
-    }
+    receiver.shut_down(intake, work).await;
     fault.map_or(Ok(()), Err)
 }
 
+/// What the tasks of a receiver share.
+struct Receiver {
+    store: Arc<dyn Store>,
+    config: Follow,
+    metrics: Metrics,
+    clock: Clock,
+    /// From the ingress to the planner.
+    accepted: Wake<ObjectKey>,
+    /// From the planner to the delivery engine.
+    lanes: Wake<Lane>,
+    /// Appends that outlive their requests: the sender hung up, the event is kept all the same.
+    appends: TaskTracker,
+    /// Cancelled first: nothing new comes in.
+    draining: CancellationToken,
+    /// Cancelled when all that came in is durable.
+    stop: CancellationToken,
+}
+
+impl Receiver {
+    /// What takes events in.
+    fn intake(
+        &self,
+        listener: TcpListener,
+        tls: Option<Tls>,
+        settings: ingress::Settings,
+    ) -> Tasks {
+        let router = ingress::router(ingress::Options {
+            config: self.config.clone(),
+            store: Arc::clone(&self.store),
+            metrics: self.metrics.clone(),
+            clock: self.clock,
+            accepted: self.accepted.clone(),
+            appends: self.appends.clone(),
+            draining: self.draining.clone(),
+            settings,
+        });
+        let mut tasks = Tasks::default();
+        let server = serve::serve(
+            listener,
+            router,
+            tls,
+            serve::Limits::default(),
+            self.draining.clone(),
+        );
+        tasks.spawn("webhook server", server);
+        tasks
+    }
+
+    /// What works on them, and tells about it.
+    fn work(&self, health: TcpListener, drain: Duration) -> Tasks {
+        let planner = planner::run(planner::Options {
+            store: Arc::clone(&self.store),
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock,
+            accepted: self.accepted.clone(),
+            lanes: self.lanes.clone(),
+            shutdown: self.stop.clone(),
+        });
+        let deliver = deliver::run(deliver::Options {
+            store: Arc::clone(&self.store),
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock,
+            lanes: self.lanes.clone(),
+            shutdown: self.stop.clone(),
+            drain,
+        });
+        let janitor = janitor::run(
+            Arc::clone(&self.store),
+            self.config.clone(),
+            self.clock,
+            self.stop.clone(),
+        );
+        let router = observe::router(Observed {
+            config: self.config.clone(),
+            store: Arc::clone(&self.store),
+            metrics: self.metrics.clone(),
+            clock: self.clock,
+            draining: self.draining.clone(),
+        });
+        let observe = serve::serve(
+            health,
+            router,
+            None,
+            serve::Limits::default(),
+            self.stop.clone(),
+        );
+        let mut tasks = Tasks::default();
+        tasks.spawn("planner", planner);
+        tasks.spawn_fallible("delivery engine", deliver);
+        tasks.spawn("janitor", janitor);
+        tasks.spawn("metrics server", observe);
+        tasks
+    }
+
+    /// Ends everything in the order that loses nothing: first what takes events in, then what works
+    /// on them, then the store.
+    async fn shut_down(self, mut intake: Tasks, mut work: Tasks) {
+        tracing::info!("shutting down: no new requests");
+        self.draining.cancel();
+        intake.join().await;
+        self.appends.close();
+        self.appends.wait().await;
+        self.stop.cancel();
+        work.join().await;
+        match self.store.close().await {
+            Ok(()) => tracing::info!("the store is closed"),
+            Err(error) => {
+                tracing::error!(%error, "the store could not be closed; it recovers at the next start");
+            }
+        }
+    }
+}
+
 async fn open(options: &Options, metrics: &Metrics) -> Result<Arc<dyn Store>, Error> {
-    let data = options.data.clone();
-    let metrics = metrics.clone();
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(&data, metrics))
+    let settings = embedded::Options {
+        dir: options.data.clone(),
+        metrics: metrics.clone(),
+    };
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(settings))
         .await
         .map_err(|error| Error::Task {
             task: "opening of the store",
             why: error.to_string(),
         })?;
-    opened
-        .map(|store| Arc::new(store) as Arc<dyn Store>)
-        .map_err(|source| Error::Store {
+    match opened {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(Error::Store {
             data: options.data.clone(),
             source,
-        })
+        }),
+    }
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
