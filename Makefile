@@ -1,0 +1,49 @@
+# What a contributor does, in one word each. `make help` lists them.
+
+CARGO ?= cargo
+# `make run PROFILE=release` runs the optimised build, which takes longer to make.
+PROFILE ?= dev
+BIN = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hookswitch
+EXAMPLE ?= examples/quickstart
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test bench generate check fmt clippy doc deny generated
+
+help: ## List what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## Start the quickstart: Hookswitch, and a stand-in CRM to deliver to; Ctrl-C stops both
+	@$(BIN) mock crm & crm=$$!; \
+	trap 'kill $$crm 2>/dev/null; wait $$crm 2>/dev/null' EXIT; \
+	trap : INT TERM; \
+	$(BIN) run -f $(EXAMPLE)
+
+build: ## Build the programs
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins
+
+test: ## Run every test
+	$(CARGO) test --locked --workspace
+
+bench: ## Measure throughput and latency beside the machine's own limits, into docs/benchmarks.md
+	$(CARGO) bench --locked -p hookswitch-tests --bench system
+
+generate: ## Write the generated files anew: crds/*.yaml
+	$(CARGO) run --locked --quiet -p hookswitch-crds --bin crdgen
+
+check: fmt clippy doc deny generated ## Everything that CI asks for, but for the tests
+
+fmt: ## Is the code formatted?
+	$(CARGO) fmt --all --check
+
+clippy: ## Does the linter agree?
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc: ## Is the documentation whole?
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+deny: ## Licences, sources and known vulnerabilities of dependencies
+	@.ci/deny
+
+generated: generate ## Are the generated files current?
+	@git diff --exit-code --stat -- 'crds/*.yaml' || \
+	  { echo "crds/*.yaml differ from the types: commit what 'make generate' wrote"; exit 1; }
