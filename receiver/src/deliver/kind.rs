@@ -141,12 +141,11 @@ pub(super) fn judge(kind: DestinationKind, reply: &Reply, now: Timestamp) -> Ver
 /// zero or past: then the backoff decides.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()?;
-            Duration::try_from(at.duration_since(now)).ok()?
-        }
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()?;
+        Duration::try_from(at.duration_since(now)).ok()?
     };
     (!wait.is_zero()).then_some(wait)
 }

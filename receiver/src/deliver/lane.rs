@@ -305,18 +305,19 @@ impl Runner {
         let seconds = self.report.attempt_seconds.clone();
         self.attempts.spawn(async move {
             let timer = seconds.start_timer();
-            let reply = match target.attempt(&delivery, clock.now()) {
-                Ok(sending) => AssertUnwindSafe(sending)
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|_| {
-                        Reply::NoAnswer(Fault {
-                            reason: reason::INTERNAL,
-                            detail: "the attempt panicked".to_owned(),
-                        })
-                    }),
-                Err(fault) => Reply::NotSent(fault),
+            let sending = async {
+                match target.attempt(&delivery, clock.now()) {
+                    Ok(reply) => reply.await,
+                    Err(fault) => Reply::NotSent(fault),
+                }
             };
+            let caught = AssertUnwindSafe(sending).catch_unwind().await;
+            let reply = caught.unwrap_or_else(|_| {
+                Reply::NoAnswer(Fault {
+                    reason: reason::INTERNAL,
+                    detail: "the attempt panicked".to_owned(),
+                })
+            });
             timer.observe_duration();
             Ended {
                 attempted: target.judge(&reply, clock.now()),

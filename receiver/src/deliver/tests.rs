@@ -7,6 +7,11 @@ use uuid::Uuid;
 
 use crate::event::{Disposition, Event};
 
+mod bench;
+mod lanes;
+mod memory;
+mod outcomes;
+
 /// Settings that tests begin with.
 pub(super) fn settings() -> Delivery {
     Delivery {

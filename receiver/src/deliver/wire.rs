@@ -145,7 +145,7 @@ fn found<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
         let wrapped = cause
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref)
-            .is_some_and(|inner| inner.is::<E>());
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<E>);
         if wrapped || cause.is::<E>() {
             return true;
         }

@@ -1,0 +1,357 @@
+//! An engine on a bench: a store in memory, a script in place of the network, and virtual time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::{
+    Delivery, Destination, DestinationKind, Format, Http, OnAmbiguous,
+};
+use http::Response;
+use jiff::Timestamp;
+use reqwest::Client;
+use rustls::RootCertStore;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::memory::Memory;
+use super::{event, settings};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::deliver::kind::{Fault, Reply, reason};
+use crate::deliver::network::{Lookup, Network};
+use crate::deliver::wire::{Outgoing, Wire};
+use crate::deliver::{Engine, Error, Options};
+use crate::metrics::Metrics;
+use crate::plan::{FrozenBody, FrozenRequest, Lane};
+use crate::store::{DeliveryState, StoredDelivery, StoredEvent};
+use crate::wake::Wake;
+
+/// An engine that runs.
+pub(super) struct Bench {
+    pub(super) store: Arc<Memory>,
+    pub(super) script: Arc<Script>,
+    pub(super) config: watch::Sender<Option<Arc<Config>>>,
+    pub(super) lanes: Wake<Lane>,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Clock,
+    pub(super) start: Instant,
+    pub(super) shutdown: CancellationToken,
+    engine: JoinHandle<Result<(), Error>>,
+    next_id: u128,
+}
+
+/// A request that reached the script.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) at: Duration,
+    pub(super) request: Arc<Outgoing>,
+}
+
+impl Seen {
+    /// A header's text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.request.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// What the script does with the request that comes as the n-th (from 0) to a host.
+pub(super) type Step = Arc<dyn Fn(usize) -> (Duration, Reply) + Send + Sync>;
+
+/// Answers in place of the network, a host at a time.
+pub(super) struct Script {
+    start: Instant,
+    steps: Mutex<HashMap<String, Step>>,
+    seen: Mutex<BTreeMap<String, Vec<Seen>>>,
+}
+
+impl Script {
+    /// Answers of a host.
+    pub(super) fn on(
+        &self,
+        host: &str,
+        step: impl Fn(usize) -> (Duration, Reply) + Send + Sync + 'static,
+    ) {
+        let mut steps = self.steps.lock().unwrap();
+        steps.insert(host.to_owned(), Arc::new(step));
+    }
+
+    /// What has reached a host.
+    pub(super) fn seen(&self, host: &str) -> Vec<Seen> {
+        let seen = self.seen.lock().unwrap();
+        seen.get(host).cloned().unwrap_or_default()
+    }
+
+    /// When each request reached the host, in seconds from the start.
+    pub(super) fn seconds(&self, host: &str) -> Vec<u64> {
+        self.seen(host)
+            .iter()
+            .map(|seen| seen.at.as_secs())
+            .collect()
+    }
+}
+
+impl Wire for Script {
+    fn send(&self, _: &Client, request: Outgoing, timeout: Duration) -> BoxFuture<'static, Reply> {
+        let host = request.url.host_str().unwrap().to_owned();
+        let nth = {
+            let mut seen = self.seen.lock().unwrap();
+            let seen = seen.entry(host.clone()).or_default();
+            seen.push(Seen {
+                at: self.start.elapsed(),
+                request: Arc::new(request),
+            });
+            seen.len() - 1
+        };
+        let step = self.steps.lock().unwrap().get(&host).cloned();
+        let (takes, reply) = match step {
+            Some(step) => step(nth),
+            None => (Duration::ZERO, status(200)),
+        };
+        async move {
+            if tokio::time::timeout(timeout, tokio::time::sleep(takes))
+                .await
+                .is_err()
+            {
+                return no_answer(reason::TIMEOUT);
+            }
+            reply
+        }
+        .boxed()
+    }
+}
+
+/// An answer.
+pub(super) fn status(status: u16) -> Reply {
+    answer(status, &[], "")
+}
+
+/// An answer with headers and a body.
+pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    Reply::Answered {
+        answer: response.body(Bytes::from(body.to_owned())).unwrap(),
+        whole: true,
+    }
+}
+
+/// No answer to a request that was sent.
+pub(super) fn no_answer(reason: &'static str) -> Reply {
+    Reply::NoAnswer(Fault {
+        reason,
+        detail: "scripted".to_owned(),
+    })
+}
+
+/// No connection.
+pub(super) fn not_sent() -> Reply {
+    Reply::NotSent(Fault {
+        reason: reason::CONNECT,
+        detail: "scripted".to_owned(),
+    })
+}
+
+/// At once.
+pub(super) const AT_ONCE: Duration = Duration::ZERO;
+
+/// Finds nothing.
+struct Nowhere;
+
+impl Lookup for Nowhere {
+    fn lookup(
+        &self,
+        _: String,
+        _: tokio::sync::OwnedSemaphorePermit,
+    ) -> BoxFuture<'static, std::io::Result<Vec<std::net::IpAddr>>> {
+        std::future::ready(Ok(Vec::new())).boxed()
+    }
+}
+
+/// The lane of route `support/crm` to a destination.
+pub(super) fn lane(destination: &str) -> Lane {
+    Lane {
+        route: ObjectKey::new("support", "crm"),
+        destination: destination.to_owned(),
+    }
+}
+
+/// A destination at `https://{name}/hook`.
+pub(super) fn destination(name: &str, delivery: Delivery) -> Destination {
+    Destination {
+        name: name.to_owned(),
+        kind: DestinationKind::Http,
+        http: Http {
+            url: format!("https://{name}/hook"),
+            method: "POST".to_owned(),
+            headers: Vec::new(),
+            format: Format::Json,
+            signing_secrets: Vec::new(),
+            private_networks: Vec::new(),
+        },
+        writes_back: false,
+        delivery,
+    }
+}
+
+/// A configuration with these destinations.
+pub(super) fn config(destinations: Vec<Destination>) -> Arc<Config> {
+    let lanes = destinations
+        .into_iter()
+        .map(|destination| (lane(&destination.name), Arc::new(destination)));
+    Arc::new(Config {
+        lanes: lanes.collect(),
+        ..Config::default()
+    })
+}
+
+/// Settings with another answer to ambiguity.
+pub(super) fn on_ambiguous(on_ambiguous: OnAmbiguous) -> Delivery {
+    Delivery {
+        on_ambiguous,
+        ..settings()
+    }
+}
+
+impl Bench {
+    /// Starts an engine for these destinations.
+    pub(super) fn new(destinations: Vec<Destination>) -> Self {
+        Self::with(destinations, Memory::default())
+    }
+
+    /// The same with what a store holds already.
+    pub(super) fn with(destinations: Vec<Destination>, store: Memory) -> Self {
+        let start = Instant::now();
+        let store = Arc::new(store);
+        let script = Arc::new(Script {
+            start,
+            steps: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        let config = watch::Sender::new(Some(config(destinations)));
+        let lanes = Wake::default();
+        let metrics = Metrics::new().unwrap();
+        let clock = Clock::starting_at("2026-01-02T03:04:05Z".parse().unwrap());
+        let shutdown = CancellationToken::new();
+        let options = Options {
+            store: store.clone(),
+            config: config.subscribe(),
+            metrics: metrics.clone(),
+            clock,
+            lanes: lanes.clone(),
+            shutdown: shutdown.clone(),
+            drain: Duration::from_secs(5),
+        };
+        let network = Network::new(RootCertStore::empty(), Arc::new(Nowhere)).unwrap();
+        let engine = Engine::new(options, network, script.clone());
+        Self {
+            engine: tokio::spawn(engine.supervise()),
+            store,
+            script,
+            config,
+            lanes,
+            metrics,
+            clock,
+            start,
+            shutdown,
+            next_id: 0,
+        }
+    }
+
+    /// Plans a delivery now.
+    pub(super) fn plan(&mut self, destination: &str) -> Uuid {
+        self.plan_in_order(destination, None)
+    }
+
+    /// Plans several.
+    pub(super) fn plan_many(&mut self, destination: &str, count: usize) -> Vec<Uuid> {
+        (0..count).map(|_| self.plan(destination)).collect()
+    }
+
+    /// Plans a delivery that goes in order.
+    pub(super) fn plan_in_order(&mut self, destination: &str, subject: Option<&str>) -> Uuid {
+        self.next_id += 1;
+        let delivery = delivery(self.next_id, destination, self.clock.now());
+        let id = delivery.id;
+        self.store.add(delivery, subject);
+        self.lanes.add([&lane(destination)]);
+        id
+    }
+
+    /// Replaces the configuration.
+    pub(super) fn configure(&self, destinations: Vec<Destination>) {
+        self.config.send_replace(Some(config(destinations)));
+    }
+
+    /// Lets virtual time pass, with all that happens in it.
+    pub(super) async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.quiet().await;
+    }
+
+    /// Lets everything that can happen now happen.
+    pub(super) async fn quiet(&self) {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Passes time until a delivery is in a state.
+    pub(super) async fn until(&self, id: Uuid, state: impl Fn(DeliveryState) -> bool) {
+        let reached = async {
+            loop {
+                let changed = self.store.changed.notified();
+                if state(self.store.row(id).state) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_hours(24 * 30), reached)
+            .await
+            .is_err()
+        {
+            panic!("it never came: {:?}", self.store.row(id).state);
+        }
+    }
+
+    /// Stops the engine, and waits for its end.
+    pub(super) async fn stop(self) -> Arc<Memory> {
+        self.shutdown.cancel();
+        self.engine.await.unwrap().unwrap();
+        self.store
+    }
+}
+
+/// A delivery of [`event`], planned and due then.
+pub(super) fn delivery(id: u128, destination: &str, at: Timestamp) -> StoredDelivery {
+    StoredDelivery {
+        id: Uuid::from_u128(id),
+        lane: lane(destination),
+        rule: "rule".to_owned(),
+        event: Arc::new(StoredEvent {
+            seq: 1,
+            event: event(),
+        }),
+        request: FrozenRequest {
+            kind: DestinationKind::Http,
+            method: "POST".to_owned(),
+            content_type: "application/json".to_owned(),
+            cloud_event_headers: false,
+            body: FrozenBody::Event,
+        },
+        attempts: 0,
+        planned_at: at,
+        due: at,
+        interrupted: false,
+    }
+}

@@ -1,0 +1,226 @@
+//! A store in memory, for the part of the trait that deliveries need: tests in virtual time can't wait
+//! for a disk.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use futures::FutureExt as _;
+use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::plan::{Lane, Plan};
+use crate::store::{
+    Accepted, Claim, DeliveryState, Due, Error, Finish, GuardAnswer, GuardQuestion, History,
+    LaneStats, NewEvent, Next, Pending, Purged, Retention, Store, StoredDelivery, StoredEvent,
+};
+
+/// The store.
+#[derive(Default)]
+pub(super) struct Memory {
+    rows: Mutex<Vec<Row>>,
+    /// So many calls of `finish` fail.
+    pub(super) failing_finishes: AtomicUsize,
+    /// Told when deliveries end or are put off.
+    pub(super) changed: Notify,
+    /// Calls of `due`.
+    pub(super) reads: AtomicUsize,
+}
+
+/// A delivery.
+#[derive(Clone)]
+pub(super) struct Row {
+    pub(super) delivery: StoredDelivery,
+    pub(super) ordered_by: Option<String>,
+    pub(super) state: DeliveryState,
+    pub(super) finishes: Vec<Finish>,
+}
+
+impl Row {
+    fn is_open(&self) -> bool {
+        !matches!(
+            self.state,
+            DeliveryState::Delivered | DeliveryState::Dead(_)
+        )
+    }
+}
+
+impl Memory {
+    /// Plans a delivery.
+    pub(super) fn add(&self, delivery: StoredDelivery, ordered_by: Option<&str>) {
+        let state = DeliveryState::Pending { due: delivery.due };
+        self.rows().push(Row {
+            delivery,
+            ordered_by: ordered_by.map(str::to_owned),
+            state,
+            finishes: Vec::new(),
+        });
+    }
+
+    /// A delivery, as it is now.
+    pub(super) fn row(&self, id: Uuid) -> Row {
+        let rows = self.rows();
+        rows.iter()
+            .find(|row| row.delivery.id == id)
+            .unwrap()
+            .clone()
+    }
+
+    /// How many deliveries are in a state.
+    pub(super) fn count(&self, state: impl Fn(DeliveryState) -> bool) -> usize {
+        self.rows().iter().filter(|row| state(row.state)).count()
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
+        self.rows.lock().unwrap()
+    }
+}
+
+fn ready<T: Send + 'static>(value: Result<T, Error>) -> Pending<'static, T> {
+    std::future::ready(value).boxed()
+}
+
+impl Store for Memory {
+    fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let mut heads = HashSet::new();
+        let mut due = Due::default();
+        let rows = self.rows();
+        for row in rows.iter().filter(|row| row.delivery.lane == *lane) {
+            let first = match &row.ordered_by {
+                Some(subject) if row.is_open() => heads.insert(subject.clone()),
+                _ => true,
+            };
+            match row.state {
+                DeliveryState::Pending { due: at } if first && at <= now => {
+                    due.ready.push(row.delivery.clone());
+                }
+                DeliveryState::Pending { due: at } if first => {
+                    due.next = Some(due.next.map_or(at, |next| next.min(at)));
+                }
+                _ => {}
+            }
+        }
+        due.ready.sort_by_key(|delivery| delivery.due);
+        due.ready.truncate(limit);
+        ready(Ok(due))
+    }
+
+    fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>> {
+        let mut rows = self.rows();
+        let won = claims
+            .into_iter()
+            .map(|claim| {
+                let row = rows.iter_mut().find(|row| row.delivery.id == claim.id);
+                row.is_some_and(|row| {
+                    let won = row.delivery.attempts == claim.attempts
+                        && matches!(row.state, DeliveryState::Pending { .. });
+                    if won {
+                        row.state = DeliveryState::Claimed;
+                        row.delivery.attempts += 1;
+                    }
+                    won
+                })
+            })
+            .collect();
+        ready(Ok(won))
+    }
+
+    fn finish(&self, finishes: Vec<Finish>) -> Pending<'_, Vec<bool>> {
+        let failing = &self.failing_finishes;
+        if failing
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
+        {
+            return ready(Err(Error::Full("injected".to_owned())));
+        }
+        let mut rows = self.rows();
+        let current = finishes
+            .into_iter()
+            .map(|finish| {
+                let row = rows.iter_mut().find(|row| row.delivery.id == finish.id);
+                row.is_some_and(|row| {
+                    let current = row.delivery.attempts == finish.attempts && row.is_open();
+                    if current {
+                        row.state = match finish.next {
+                            Next::Delivered => DeliveryState::Delivered,
+                            Next::Dead(reason) => DeliveryState::Dead(reason),
+                            Next::RetryAt(due) => DeliveryState::Pending { due },
+                        };
+                        if let Next::RetryAt(due) = finish.next {
+                            row.delivery.due = due;
+                        }
+                        row.delivery.interrupted = false;
+                        row.finishes.push(finish);
+                    }
+                    current
+                })
+            })
+            .collect();
+        self.changed.notify_waiters();
+        ready(Ok(current))
+    }
+
+    fn lanes(&self) -> Pending<'_, Vec<LaneStats>> {
+        let mut pending: HashMap<Lane, u64> = HashMap::new();
+        for row in self.rows().iter().filter(|row| row.is_open()) {
+            *pending.entry(row.delivery.lane.clone()).or_default() += 1;
+        }
+        let lanes = pending.into_iter().map(|(lane, pending)| LaneStats {
+            lane,
+            pending,
+            oldest: None,
+            dead: 0,
+        });
+        ready(Ok(lanes.collect()))
+    }
+
+    fn accept(&self, _: NewEvent) -> Pending<'_, Accepted> {
+        unimplemented!()
+    }
+    fn seen(&self, _: &ObjectKey, _: &str, _: [u8; 32]) -> Pending<'_, bool> {
+        unimplemented!()
+    }
+    fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>> {
+        unimplemented!()
+    }
+    fn unplanned(&self, _: &ObjectKey, _: usize) -> Pending<'_, (u64, Vec<StoredEvent>)> {
+        unimplemented!()
+    }
+    fn guard(&self, _: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {
+        unimplemented!()
+    }
+    fn plan(&self, _: &ObjectKey, _: u64, _: Vec<Plan>) -> Pending<'_, ()> {
+        unimplemented!()
+    }
+    fn scan(&self, _: u64, _: usize) -> Pending<'_, Vec<History>> {
+        unimplemented!()
+    }
+    fn history(&self, _: Uuid) -> Pending<'_, Option<History>> {
+        unimplemented!()
+    }
+    fn purge(
+        &self,
+        _: Timestamp,
+        _: Vec<(ObjectKey, Retention)>,
+        _: Retention,
+    ) -> Pending<'_, Purged> {
+        unimplemented!()
+    }
+    fn planning(&self, _: &[u64]) -> Result<(), Error> {
+        unimplemented!()
+    }
+    fn suspects(&self) -> Vec<(u64, u32)> {
+        unimplemented!()
+    }
+    fn health(&self) -> Result<(), Error> {
+        unimplemented!()
+    }
+    fn close(&self) -> Pending<'_, ()> {
+        unimplemented!()
+    }
+}
