@@ -182,7 +182,7 @@ impl Store for Memory {
     fn accept(&self, _: NewEvent) -> Pending<'_, Accepted> {
         unimplemented!()
     }
-    fn seen(&self, _: &ObjectKey, _: &str, _: [u8; 32]) -> Pending<'_, bool> {
+    fn seen(&self, _: &ObjectKey, _: &str, _: [u8; 32], _: Timestamp) -> Pending<'_, bool> {
         unimplemented!()
     }
     fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>> {
