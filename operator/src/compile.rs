@@ -26,6 +26,7 @@ use hookswitch_crds::snapshot::Snapshot;
 use hookswitch_crds::subscription::WebhookSubscription;
 use jiff::Timestamp;
 
+mod advice;
 mod attach;
 mod conditions;
 mod context;
@@ -177,10 +178,8 @@ fn attach_routes(
     objects: &Objects,
     subscriptions: &[Decision<subscription::Resolved>],
 ) -> BTreeMap<ObjectKey, Vec<Parent>> {
-    let admissions = subscriptions.iter();
-    let admissions = admissions
-        .filter_map(|it| Some((it.key.clone(), it.served()?.admission.clone())))
-        .collect();
+    let served = subscriptions.iter();
+    let served = served.filter_map(|it| Some((&it.key, it.served()?))).collect();
     let labels = NamespaceLabels(&objects.namespaces);
     let written = objects.routes.iter().map(|it| {
         let key = Object::read(&it.metadata, &it.spec).key;
@@ -191,7 +190,7 @@ fn attach_routes(
     let parents = routes.iter_mut().map(|it| {
         let written = written.get(&it.key).map(Vec::as_slice);
         let key = it.key.clone();
-        (key, attach::attach(it, written, &admissions, labels))
+        (key, attach::attach(it, written, &served, labels))
     });
     parents.collect()
 }

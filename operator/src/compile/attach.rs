@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use super::context::Version;
 use super::problems::Problems;
 use super::report::Condition;
-use super::route;
 use super::versions::Decision;
+use super::{advice, route, subscription};
 
 /// The label that Kubernetes gives every namespace: its name.
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-metadata-name>
@@ -58,24 +58,25 @@ enum Test {
 
 /// Attaches a route to those of its subscriptions that take it, and tells of each that it names.
 ///
-/// `written` are the subscriptions of the current spec, where it can be read; `admissions` those of
+/// `written` are the subscriptions that the current spec names, where it can be read; `served` is
 /// every subscription that is served.
 pub(super) fn attach(
     route: &mut Decision<route::Resolved>,
     written: Option<&[ObjectKey]>,
-    admissions: &BTreeMap<ObjectKey, Admission>,
+    served: &BTreeMap<&ObjectKey, &subscription::Resolved>,
     labels: NamespaceLabels<'_>,
 ) -> Vec<Parent> {
     let namespace = &route.key.namespace;
     let mut named = Vec::new();
+    let mut attached = Vec::new();
     if let Some((version, resolved)) = &mut route.served {
         for (index, key) in resolved.parents.iter().enumerate() {
-            let refusal = match admissions.get(key) {
+            let refusal = match served.get(key) {
                 None => Some(Condition::is_false(
                     reason::NO_MATCHING_SUBSCRIPTION,
                     format!("no subscription {key} is served: create it, or see its conditions"),
                 )),
-                Some(admission) if !admission.admits(namespace, labels) => {
+                Some(parent) if !parent.admission.admits(namespace, labels) => {
                     Some(Condition::is_false(
                         reason::NOT_ALLOWED_BY_SUBSCRIPTION,
                         format!(
@@ -84,7 +85,10 @@ pub(super) fn attach(
                         ),
                     ))
                 }
-                Some(_) => None,
+                Some(parent) => {
+                    attached.push(&parent.entry);
+                    None
+                }
             };
             match &refusal {
                 None => resolved.entry.subscriptions.push(key.clone()),
@@ -102,6 +106,9 @@ pub(super) fn attach(
         }
         resolved.entry.subscriptions.sort_unstable();
         resolved.entry.subscriptions.dedup();
+        if *version == Version::Current {
+            advice::warn(&resolved.entry, &attached, &mut route.problems);
+        }
     }
     match written {
         Some(written) if route.version() != Some(Version::Current) => {

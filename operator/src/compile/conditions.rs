@@ -61,6 +61,7 @@ pub(super) fn resolved_refs(problems: &[Problem]) -> Condition {
                 it.reason,
                 reason::SECRET_NOT_FOUND
                     | reason::SECRET_KEY_MISSING
+                    | reason::SECRET_INVALID
                     | reason::DESTINATION_NOT_FOUND
             )
         })

@@ -3,12 +3,13 @@
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::event_route as spec;
-use hookswitch_crds::snapshot::{self, DestinationKind, HeaderValue, OnAmbiguous, ResolvedSecret};
+use hookswitch_crds::snapshot::{self, DestinationKind, HeaderValue, OnAmbiguous, ResolvedSecret, SecretEncoding};
 use url::Url;
 
 use super::context::Context;
 use super::network;
 use super::problems::Problems;
+use super::secrets::Use;
 
 /// The whole of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,9 +104,7 @@ fn tgstaff(
         name: "Authorization".to_owned(),
         value: HeaderValue::Secret {
             prefix: "Bearer ".to_owned(),
-            secret: context
-                .secrets
-                .resolve(token_secret_ref, &field_of_token, problems),
+            secret: context.secrets.resolve(token_secret_ref, Use::Header, &field_of_token, problems),
         },
     };
     let others = self::headers(headers, field, context, problems);
@@ -159,7 +158,7 @@ fn headers(
                 let field = format!("{field}.headers[{index}].secretRef");
                 HeaderValue::Secret {
                     prefix: String::new(),
-                    secret: context.secrets.resolve(reference, &field, problems),
+                    secret: context.secrets.resolve(reference, Use::Header, &field, problems),
                 }
             }
             None => HeaderValue::Literal(value.clone().unwrap_or_default()),
@@ -186,7 +185,8 @@ fn signing_secrets(
     };
     let secrets = secret_refs.iter().enumerate().map(|(index, reference)| {
         let field = format!("{field}.sign.standardWebhooks.secretRefs[{index}]");
-        context.secrets.resolve_rotated(reference, &field, problems)
+        let use_as = Use::Key(SecretEncoding::Whsec);
+        context.secrets.resolve_rotated(reference, use_as, &field, problems)
     });
     secrets.collect()
 }

@@ -5,16 +5,23 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::secret_ref::{RotatedSecretRef, SecretRef};
-use hookswitch_crds::snapshot::ResolvedSecret;
+use hookswitch_crds::snapshot::{ResolvedSecret, SecretEncoding};
+use secrecy::zeroize::Zeroizing;
 
 use super::problems::Problems;
 
 /// What the names of the snapshot's Secrets begin with.
 pub(super) const SNAPSHOT_PREFIX: &str = "hookswitch-snapshot";
+
+/// What a Standard Webhooks secret begins with.
+const WHSEC: &[u8] = b"whsec_";
 
 /// The Secrets of one namespace.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +42,7 @@ impl<'a> Secrets<'a> {
     pub(super) fn resolve(
         &self,
         reference: &SecretRef,
+        use_as: Use,
         field: &str,
         problems: &mut Problems,
     ) -> ResolvedSecret {
@@ -42,6 +50,9 @@ impl<'a> Secrets<'a> {
             .find(reference)
             .map_err(|missing| missing.report(self.namespace, reference, field, problems))
             .ok();
+        if let Some(value) = &value {
+            use_as.check(value, reference, field, problems);
+        }
         resolved(reference, value)
     }
 
@@ -49,6 +60,7 @@ impl<'a> Secrets<'a> {
     pub(super) fn resolve_rotated(
         &self,
         reference: &RotatedSecretRef,
+        use_as: Use,
         field: &str,
         problems: &mut Problems,
     ) -> ResolvedSecret {
@@ -58,7 +70,7 @@ impl<'a> Secrets<'a> {
             Err(Missing::Secret | Missing::Key | Missing::Empty) if optional => {
                 resolved(&reference, None)
             }
-            _ => self.resolve(&reference, field, problems),
+            _ => self.resolve(&reference, use_as, field, problems),
         }
     }
 
@@ -74,6 +86,68 @@ impl<'a> Secrets<'a> {
         }
         Ok(value.clone())
     }
+}
+
+/// What a secret's value is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// The key of an HMAC, in this encoding.
+    Key(SecretEncoding),
+    /// A header's value, or the end of one.
+    Header,
+}
+
+impl Use {
+    /// Tells where a value can't be used so. Receivers pass over white space at the ends but in a
+    /// raw key, where it is a part of the key and seldom meant to be.
+    fn check(
+        self,
+        value: &SecretBytes,
+        reference: &SecretRef,
+        field: &str,
+        problems: &mut Problems,
+    ) {
+        let SecretRef { name, key } = reference;
+        let bytes = value.expose().trim_ascii();
+        let fault = match self {
+            Self::Key(SecretEncoding::Raw) => {
+                if value.expose().ends_with(b"\n") {
+                    problems.warning(
+                        field,
+                        format!(
+                            "the key {key} of the Secret {name} ends with a line break, which counts \
+                             as a part of the signing key: write it without one, as printf does"
+                        ),
+                    );
+                }
+                return;
+            }
+            Self::Key(SecretEncoding::Base64) if !is_base64(bytes) => "is not base64",
+            Self::Key(SecretEncoding::Whsec)
+                if !is_base64(bytes.strip_prefix(WHSEC).unwrap_or(bytes)) =>
+            {
+                "is not whsec_ and base64"
+            }
+            Self::Header if bytes.iter().any(|it| it.is_ascii_control() && *it != b'\t') => {
+                "holds a line break or another character that no header may have"
+            }
+            Self::Key(SecretEncoding::Base64 | SecretEncoding::Whsec) | Self::Header => return,
+        };
+        problems.unresolved(
+            field,
+            reason::SECRET_INVALID,
+            format!("the key {key} of the Secret {name} {fault}: correct its value"),
+        );
+    }
+}
+
+/// Padded or not, as receivers read it, and not empty.
+fn is_base64(text: &[u8]) -> bool {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    LENIENT.decode(text).map(Zeroizing::new).is_ok_and(|key| !key.is_empty())
 }
 
 /// Why a reference has no value.

@@ -31,7 +31,7 @@ spec:
 ---
 kind: Secret
 metadata: {name: tg-staff, namespace: support}
-stringData: {signing-key: the-signing-key, authorization: Bearer the-token, api-token: the-api-token}
+stringData: {signing-key: the-signing-key, authorization: Bearer the-token, api-token: the-api-token, two-lines: \"a\\nb\"}
 ";
 
 /// A route that is attached to it.

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::context::Context;
 use super::problems::Problems;
+use super::secrets::Use;
 
 /// The header of Telegram's static token.
 /// <https://core.telegram.org/bots/api#setwebhook>
@@ -40,7 +41,7 @@ pub(super) fn resolve(
                 let field = format!("spec.verification.headers[{index}].secretRef");
                 snapshot::HeaderToken {
                     name: name.clone(),
-                    secret: context.secrets.resolve(secret_ref, &field, problems),
+                    secret: context.secrets.resolve(secret_ref, Use::Header, &field, problems),
                 }
             })
             .collect(),
@@ -72,12 +73,14 @@ fn hmac(
         public_url,
         secret_refs,
     } = hmac.clone();
+    let secret_encoding = secret_encoding.map_or(preset.secret_encoding, self::secret_encoding);
     let secrets = secret_refs
         .iter()
         .enumerate()
         .map(|(index, reference)| {
             let field = format!("spec.verification.hmac.secretRefs[{index}]");
-            context.secrets.resolve_rotated(reference, &field, problems)
+            let use_as = Use::Key(secret_encoding);
+            context.secrets.resolve_rotated(reference, use_as, &field, problems)
         })
         .collect();
     let message: Vec<MessagePart> = message.map_or(preset.message, |parts| {
@@ -91,7 +94,7 @@ fn hmac(
         encoding: encoding.map_or(preset.encoding, self::encoding),
         prefix: prefix.or(preset.prefix).filter(|prefix| !prefix.is_empty()),
         layout: layout.map_or(preset.layout, self::layout),
-        secret_encoding: secret_encoding.map_or(preset.secret_encoding, self::secret_encoding),
+        secret_encoding,
         message,
         delimiter: delimiter.unwrap_or(preset.delimiter),
         id_header: id_header.or(preset.id_header),

@@ -155,3 +155,35 @@ spec: {{provider: Generic, path: /support/shared, verification: {{unverified: tr
         assert!(compiled.subscription_entry(name).is_none());
     }
 }
+
+#[test]
+fn r23_a_rule_that_needs_a_type_that_nobody_subscribed_to_is_told_of() {
+    let narrow = edited(SUBSCRIPTION, "provider: TGStaff", "provider: TGStaff\n  types: [a, b]");
+    let told = |types: &str| {
+        let route = edited(ROUTE, "[conversation.created]", types);
+        let compiled = compiled(&all(&[&narrow, &route]));
+        assert_eq!(compiled.refusals("support/crm"), (None, None), "it is served all the same");
+        super::told(&compiled.route("support/crm").problems)
+    };
+    assert_eq!(told("[]"), "");
+    assert_eq!(told("[b, c]"), "", "one of them comes");
+    assert!(told("[c, d]").contains("no subscription of this route accepts c or d"));
+}
+
+#[test]
+fn a_write_back_whose_loops_nobody_sees_is_told_of() {
+    let shopify = edited(SUBSCRIPTION, "provider: TGStaff", "provider: Shopify");
+    let route = edited(ROUTE, "{name: tickets,", "{name: tickets, writesBack: true,");
+    let told = |subscription: &str, route: &str| {
+        let compiled = compiled(&all(&[subscription, route]));
+        super::told(&compiled.route("support/crm").problems)
+    };
+    assert_eq!(told(SUBSCRIPTION, &route), "");
+    assert!(told(&shopify, &route).contains("spec.loopGuard.senders: the subscription support/support"));
+    let echo = edited(
+        &route,
+        "  rules:",
+        "  loopGuard: {echo: {sent: event.subject, received: event.subject}}\n  rules:",
+    );
+    assert_eq!(told(&shopify, &echo), "");
+}

@@ -46,7 +46,9 @@ fn each_mistake_has_its_reason_its_field_and_its_remedy() {
         );
         assert!(found.message.contains(says), "`{to}`: {found}");
         let condition = match reason {
-            reason::SECRET_NOT_FOUND | reason::SECRET_KEY_MISSING => &conditions.resolved_refs,
+            reason::SECRET_NOT_FOUND | reason::SECRET_KEY_MISSING | reason::SECRET_INVALID => {
+                &conditions.resolved_refs
+            }
             _ => &conditions.accepted,
         };
         assert_eq!(condition.status, effect == Effect::Warning, "`{to}`");
@@ -119,6 +121,38 @@ fn cases() -> Vec<Case> {
             reason::SECRET_KEY_MISSING,
             "spec.verification.hmac.secretRefs[0]",
             "is empty",
+        ),
+        subscription(
+            "signing-key: the-signing-key",
+            "signing-key: \"the-signing-key\\n\"",
+            Effect::Warning,
+            reason::ACCEPTED,
+            "spec.verification.hmac.secretRefs[0]",
+            "ends with a line break",
+        ),
+        subscription(
+            "{hmac: {secretRefs",
+            "{hmac: {secretEncoding: Base64, secretRefs",
+            Effect::Unresolved,
+            reason::SECRET_INVALID,
+            "spec.verification.hmac.secretRefs[0]",
+            "is not base64",
+        ),
+        subscription(
+            "provider: TGStaff",
+            "provider: StandardWebhooks",
+            Effect::Unresolved,
+            reason::SECRET_INVALID,
+            "spec.verification.hmac.secretRefs[0]",
+            "is not whsec_ and base64",
+        ),
+        subscription(
+            HMAC,
+            "{headers: [{name: Authorization, secretRef: {name: tg-staff, key: two-lines}}]}",
+            Effect::Unresolved,
+            reason::SECRET_INVALID,
+            "spec.verification.headers[0].secretRef",
+            "no header may have",
         ),
         subscription(
             HMAC,
@@ -279,6 +313,14 @@ fn cases() -> Vec<Case> {
             reason::DESTINATION_NOT_FOUND,
             "spec.rules[0].deliver[0].destination",
             "use one of tickets",
+        ),
+        route(
+            "provider: TGStaff",
+            "provider: TGStaff\n  types: [conversation.closed]",
+            Effect::Warning,
+            reason::ACCEPTED,
+            "spec.rules[0].types",
+            "no subscription of this route accepts conversation.created",
         ),
         route(
             TICKETS,
