@@ -179,7 +179,9 @@ fn attach_routes(
     subscriptions: &[Decision<subscription::Resolved>],
 ) -> BTreeMap<ObjectKey, Vec<Parent>> {
     let served = subscriptions.iter();
-    let served = served.filter_map(|it| Some((&it.key, it.served()?))).collect();
+    let served = served
+        .filter_map(|it| Some((&it.key, it.served()?)))
+        .collect();
     let labels = NamespaceLabels(&objects.namespaces);
     let written = objects.routes.iter().map(|it| {
         let key = Object::read(&it.metadata, &it.spec).key;

@@ -3,7 +3,9 @@
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::event_route as spec;
-use hookswitch_crds::snapshot::{self, DestinationKind, HeaderValue, OnAmbiguous, ResolvedSecret, SecretEncoding};
+use hookswitch_crds::snapshot::{
+    self, DestinationKind, HeaderValue, OnAmbiguous, ResolvedSecret, SecretEncoding,
+};
 use url::Url;
 
 use super::context::Context;
@@ -104,7 +106,12 @@ fn tgstaff(
         name: "Authorization".to_owned(),
         value: HeaderValue::Secret {
             prefix: "Bearer ".to_owned(),
-            secret: context.secrets.resolve(token_secret_ref, Use::Header, &field_of_token, problems),
+            secret: context.secrets.resolve(
+                token_secret_ref,
+                Use::Header,
+                &field_of_token,
+                problems,
+            ),
         },
     };
     let others = self::headers(headers, field, context, problems);
@@ -118,27 +125,19 @@ fn tgstaff(
     })
 }
 
-/// An absolute HTTP URL that holds no credentials, for those would show in logs.
+/// Parses a URL, of which the schema has seen that it is one of HTTP and holds no credentials.
 fn parse(url: &str, field: &str, problems: &mut Problems) -> Option<Url> {
-    let mut refuse = |message: String| {
-        problems.refused(field, reason::UNREADABLE, message);
-        None
-    };
     match Url::parse(url) {
-        Err(error) => refuse(format!("no URL: {error}")),
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-            refuse(format!("{}:// can't be called: use https://", url.scheme()))
-        }
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => refuse(
-            "a URL may not hold credentials: put them into a header, from a Secret".to_owned(),
-        ),
-        Ok(_) if url.contains("${") => refuse(
+        Ok(_) if url.contains("${") => problems.refused(
+            field,
+            reason::UNREADABLE,
             "expressions are not evaluated in a destination's URL: write it out, and put what \
-             changes into the body"
-                .to_owned(),
+             changes into the body",
         ),
-        Ok(url) => Some(url),
+        Ok(url) => return Some(url),
+        Err(error) => problems.refused(field, reason::UNREADABLE, format!("no URL: {error}")),
     }
+    None
 }
 
 fn headers(
@@ -158,7 +157,9 @@ fn headers(
                 let field = format!("{field}.headers[{index}].secretRef");
                 HeaderValue::Secret {
                     prefix: String::new(),
-                    secret: context.secrets.resolve(reference, Use::Header, &field, problems),
+                    secret: context
+                        .secrets
+                        .resolve(reference, Use::Header, &field, problems),
                 }
             }
             None => HeaderValue::Literal(value.clone().unwrap_or_default()),
@@ -186,7 +187,9 @@ fn signing_secrets(
     let secrets = secret_refs.iter().enumerate().map(|(index, reference)| {
         let field = format!("{field}.sign.standardWebhooks.secretRefs[{index}]");
         let use_as = Use::Key(SecretEncoding::Whsec);
-        context.secrets.resolve_rotated(reference, use_as, &field, problems)
+        context
+            .secrets
+            .resolve_rotated(reference, use_as, &field, problems)
     });
     secrets.collect()
 }

@@ -1,8 +1,9 @@
 //! Which addresses a destination may have.
 //!
 //! Names are checked where they are resolved, at each connection; here only what a URL says
-//! outright. An address that is not public needs `allowPrivateNetwork` in the route and a grant of
-//! the operator's: neither is enough alone.
+//! outright, so that its author need not wait for a delivery to be told. An address that is not
+//! public needs `allowPrivateNetwork` in the route and a grant of the operator's: neither is enough
+//! alone. That http:// needs them too is a rule of the schema.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -45,14 +46,6 @@ pub(super) fn resolve(
         return ranges;
     }
     let url_field = format!("{field}.{url_field}");
-    if url.scheme() == "http" && !allow {
-        problems.refused(
-            url_field.clone(),
-            reason::NETWORK_NOT_ALLOWED,
-            "http:// sends the event in the clear: use https://, or set allowPrivateNetwork: true \
-             for an endpoint on a private network",
-        );
-    }
     if let Some(address) = literal_address(url).filter(|address| !is_public(*address)) {
         let message = if !allow {
             format!("{address} is not a public address: set allowPrivateNetwork: true to reach it")

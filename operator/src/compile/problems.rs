@@ -1,5 +1,8 @@
 //! Collects what is wrong with one spec, while it is resolved.
 
+use hookswitch_crds::condition::reason;
+use hookswitch_crds::validation::Violation;
+
 use super::report::{Effect, Problem};
 
 /// The problems of one spec, in the order in which they were found.
@@ -19,6 +22,14 @@ impl Problems {
         self.push(Effect::Refused, field.into(), reason, message.into());
     }
 
+    /// The spec breaks rules of its schema. In a cluster the API server would have refused it, unless
+    /// the rule is newer than the object.
+    pub(super) fn broken_rules(&mut self, violations: Vec<Violation>) {
+        for Violation { field, message } in violations {
+            self.refused(field, reason::UNREADABLE, message);
+        }
+    }
+
     /// The spec is served, and what needs the reference waits.
     pub(super) fn unresolved(
         &mut self,
@@ -31,8 +42,12 @@ impl Problems {
 
     /// The spec is served, but its author may not expect how.
     pub(super) fn warning(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        let reason = hookswitch_crds::condition::reason::ACCEPTED;
-        self.push(Effect::Warning, field.into(), reason, message.into());
+        self.push(
+            Effect::Warning,
+            field.into(),
+            reason::ACCEPTED,
+            message.into(),
+        );
     }
 
     fn push(&mut self, effect: Effect, field: String, reason: &'static str, message: String) {

@@ -25,7 +25,7 @@ pub struct WebhookSubscriptionReport {
     pub url: Option<String>,
     /// How many routes are attached.
     pub attached_routes: usize,
-    /// All that is wrong with it, or not as written, in the order of its fields.
+    /// All that is wrong with it, or not as its author may think; broken rules of the schema first.
     pub problems: Vec<Problem>,
 }
 
@@ -40,7 +40,7 @@ pub struct EventRouteReport {
     pub conditions: Conditions,
     /// Its conditions at each subscription that it names.
     pub parents: BTreeMap<ObjectKey, Conditions>,
-    /// All that is wrong with it, or not as written, in the order of its fields.
+    /// All that is wrong with it, or not as its author may think; broken rules of the schema first.
     pub problems: Vec<Problem>,
 }
 

@@ -55,6 +55,7 @@ pub(super) fn resolve(
     context: &Context<'_>,
     problems: &mut Problems,
 ) -> Resolved {
+    problems.broken_rules(spec.validate());
     unsupported::refuse(spec, problems);
     let EventRouteSpec {
         subscription_refs: _,

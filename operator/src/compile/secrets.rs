@@ -147,7 +147,10 @@ fn is_base64(text: &[u8]) -> bool {
         &alphabet::STANDARD,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
     );
-    LENIENT.decode(text).map(Zeroizing::new).is_ok_and(|key| !key.is_empty())
+    LENIENT
+        .decode(text)
+        .map(Zeroizing::new)
+        .is_ok_and(|key| !key.is_empty())
 }
 
 /// Why a reference has no value.

@@ -52,6 +52,7 @@ pub(super) fn resolve(
     context: &Context<'_>,
     problems: &mut Problems,
 ) -> Resolved {
+    problems.broken_rules(spec.validate());
     let WebhookSubscriptionSpec {
         provider,
         path,

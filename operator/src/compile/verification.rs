@@ -41,7 +41,9 @@ pub(super) fn resolve(
                 let field = format!("spec.verification.headers[{index}].secretRef");
                 snapshot::HeaderToken {
                     name: name.clone(),
-                    secret: context.secrets.resolve(secret_ref, Use::Header, &field, problems),
+                    secret: context
+                        .secrets
+                        .resolve(secret_ref, Use::Header, &field, problems),
                 }
             })
             .collect(),
@@ -80,7 +82,9 @@ fn hmac(
         .map(|(index, reference)| {
             let field = format!("spec.verification.hmac.secretRefs[{index}]");
             let use_as = Use::Key(secret_encoding);
-            context.secrets.resolve_rotated(reference, use_as, &field, problems)
+            context
+                .secrets
+                .resolve_rotated(reference, use_as, &field, problems)
         })
         .collect();
     let message: Vec<MessagePart> = message.map_or(preset.message, |parts| {

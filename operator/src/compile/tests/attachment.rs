@@ -77,7 +77,7 @@ fn a_route_has_conditions_at_each_parent_and_over_all() {
     let route = edited(
         ROUTE,
         "[{name: support}]",
-        "[{name: support}, {name: sales, namespace: sales}, {name: support}]",
+        "[{name: support}, {name: sales, namespace: sales}, {name: support, namespace: support}]",
     );
     let compiled = compiled(&all(&[SUBSCRIPTION, &route]));
     let report = compiled.route("support/crm");
@@ -158,11 +158,19 @@ spec: {{provider: Generic, path: /support/shared, verification: {{unverified: tr
 
 #[test]
 fn r23_a_rule_that_needs_a_type_that_nobody_subscribed_to_is_told_of() {
-    let narrow = edited(SUBSCRIPTION, "provider: TGStaff", "provider: TGStaff\n  types: [a, b]");
+    let narrow = edited(
+        SUBSCRIPTION,
+        "provider: TGStaff",
+        "provider: TGStaff\n  types: [a, b]",
+    );
     let told = |types: &str| {
         let route = edited(ROUTE, "[conversation.created]", types);
         let compiled = compiled(&all(&[&narrow, &route]));
-        assert_eq!(compiled.refusals("support/crm"), (None, None), "it is served all the same");
+        assert_eq!(
+            compiled.refusals("support/crm"),
+            (None, None),
+            "it is served all the same"
+        );
         super::told(&compiled.route("support/crm").problems)
     };
     assert_eq!(told("[]"), "");
@@ -173,13 +181,19 @@ fn r23_a_rule_that_needs_a_type_that_nobody_subscribed_to_is_told_of() {
 #[test]
 fn a_write_back_whose_loops_nobody_sees_is_told_of() {
     let shopify = edited(SUBSCRIPTION, "provider: TGStaff", "provider: Shopify");
-    let route = edited(ROUTE, "{name: tickets,", "{name: tickets, writesBack: true,");
+    let route = edited(
+        ROUTE,
+        "{name: tickets,",
+        "{name: tickets, writesBack: true,",
+    );
     let told = |subscription: &str, route: &str| {
         let compiled = compiled(&all(&[subscription, route]));
         super::told(&compiled.route("support/crm").problems)
     };
     assert_eq!(told(SUBSCRIPTION, &route), "");
-    assert!(told(&shopify, &route).contains("spec.loopGuard.senders: the subscription support/support"));
+    assert!(
+        told(&shopify, &route).contains("spec.loopGuard.senders: the subscription support/support")
+    );
     let echo = edited(
         &route,
         "  rules:",

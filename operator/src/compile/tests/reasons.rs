@@ -171,6 +171,14 @@ fn cases() -> Vec<Case> {
             "may not be referenced",
         ),
         subscription(
+            HMAC,
+            "{sourceRanges: [203.0.113.0/24]}",
+            Effect::Refused,
+            reason::UNREADABLE,
+            "spec.verification",
+            "sourceRanges alone do not",
+        ),
+        subscription(
             "provider: TGStaff",
             "provider: Generic",
             Effect::Refused,
@@ -324,6 +332,22 @@ fn cases() -> Vec<Case> {
         ),
         route(
             TICKETS,
+            "{name: tickets}",
+            Effect::Refused,
+            reason::UNREADABLE,
+            "spec.destinations[0]",
+            "name exactly one kind",
+        ),
+        route(
+            TICKETS,
+            "{name: tickets, http: {url: 'http://crm.example.com'}}",
+            Effect::Refused,
+            reason::UNREADABLE,
+            "spec.destinations[0].http",
+            "use https://",
+        ),
+        route(
+            TICKETS,
             "{name: tickets, http: {url: 'https://10.0.0.1/tickets'}}",
             Effect::Refused,
             reason::NETWORK_NOT_ALLOWED,
@@ -383,7 +407,7 @@ fn what_is_not_served_yet_is_refused_and_never_passed_over() {
         ),
         (
             TICKETS,
-            "{name: tickets, http: {url: 'https://a.example'}, delivery: {onAmbiguous: Search}}",
+            "{name: tickets, delivery: {onAmbiguous: Search}, zendesk: {subdomain: a, email: b@c.de, tokenSecretRef: {name: s, key: k}}}",
             "spec.destinations[0].delivery.onAmbiguous",
         ),
         (
@@ -421,8 +445,13 @@ fn what_is_not_served_yet_is_refused_and_never_passed_over() {
         let report = compiled.route("support/crm");
         let found = report.problems.iter().find(|it| it.field == field);
         let found = found.unwrap_or_else(|| panic!("{field}: {}", told(&report.problems)));
+        let told = told(&report.problems);
         assert_eq!(found.reason, reason::NOT_YET_SUPPORTED);
-        assert_eq!(report.conditions.accepted.reason, reason::NOT_YET_SUPPORTED);
+        assert_eq!(
+            report.conditions.accepted.reason,
+            reason::NOT_YET_SUPPORTED,
+            "{told}"
+        );
         assert!(compiled.route_entry("support/crm").is_none(), "{field}");
     }
 }
