@@ -64,8 +64,9 @@ pub struct Limits {
     pub handshake: Duration,
     /// From the connection, or the end of the handshake, to the end of the first request's head.
     pub first_request: Duration,
-    /// Without a request after the first. A connection ends after one to two times this; longer
-    /// than what proxies keep unused ones for, or they meet a closed connection now and then.
+    /// Without a request after the first. A connection ends after one to two times this, and not
+    /// before `first_request` has passed; longer than what proxies keep unused ones for, or they
+    /// meet a closed connection now and then.
     pub idle: Duration,
     /// Streams at once on one HTTP/2 connection.
     pub streams: u32,
