@@ -32,18 +32,18 @@ impl fmt::Display for Severity {
 /// routes/crm.yaml:12:11: error: EventRoute support/crm: spec.rules[0].when: no variable `evnt` (InvalidExpression)
 /// ```
 ///
-/// Ordered by place.
+/// Ordered by file, and in it by severity and place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
     /// As the user named it; none where it is not about a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// How bad it is.
+    pub severity: Severity,
     /// Where in the file; none where what is served is no longer in it.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
-    /// How bad it is.
-    pub severity: Severity,
     /// `Kind namespace/name`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,

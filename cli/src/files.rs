@@ -112,6 +112,7 @@ impl Files {
                     good.insert(absolute(&path), text);
                 }
                 (None, Some(before)) => {
+                    loaded.problems.push(stays(&path));
                     kept.extend(outdated(&path, before));
                     good.insert(absolute(&path), before.clone());
                 }
@@ -119,6 +120,7 @@ impl Files {
             }
         }
         for (path, text) in lost {
+            loaded.problems.push(stays(&path));
             kept.extend(outdated(&path, &text));
             good.insert(path, text);
         }
@@ -186,14 +188,11 @@ fn read_file(path: &Path, text: io::Result<String>, known: bool) -> (Content, Op
     };
     // Editors empty a file before they write it, and disks fill up.
     if known && text.trim().is_empty() {
-        content.problems.push(
-            Diagnostic::error(
-                path,
-                Some(Position::START),
-                "the file is empty, so what it held before stays: delete the file to remove its objects",
-            )
-            .warning(),
-        );
+        content.problems.push(Diagnostic::error(
+            path,
+            Some(Position::START),
+            "the file is empty: delete it to remove its objects",
+        ));
         return (content, None);
     }
     content.read(path, &text);
@@ -225,6 +224,11 @@ impl Content {
             }
         }
     }
+}
+
+/// The note that a bad file's objects are not gone.
+fn stays(path: &Path) -> Diagnostic {
+    Diagnostic::error(path, None, "what this file held before stays in use").warning()
 }
 
 /// The objects of a text that is no longer in its file.

@@ -16,6 +16,7 @@ pub mod mock;
 mod output;
 mod project;
 mod provider;
+mod run;
 pub mod sample;
 mod send;
 pub mod sign;
@@ -50,6 +51,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Receive, keep, route and deliver webhooks on this machine, as files say
+    #[command(after_help = run::EXAMPLES)]
+    Run(Box<run::Args>),
     /// Check files: everything that is wrong, with its place and remedy
     #[command(after_help = lint::EXAMPLES)]
     Lint(lint::Args),
@@ -92,6 +96,7 @@ impl Cli {
         // Where one is installed already, that one is as good.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         match self.command {
+            Command::Run(args) => run::run(*args).await,
             Command::Lint(args) => lint::run(&args),
             Command::Send(args) => send::run(*args).await,
             Command::Mock { mock } => mock.run().await.map(|()| Verdict::Yes),

@@ -18,8 +18,17 @@ pub enum Format {
 /// What is logged where `RUST_LOG` says nothing.
 const FILTER: &str = "info,hyper=warn,reqwest=warn,rustls=warn";
 
+/// Who reads what the program says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Someone at a terminal.
+    Person,
+    /// A log collector.
+    Machine,
+}
+
 /// Sends logs to standard error. `RUST_LOG` chooses what is logged.
-pub fn init(format: Format) {
+pub fn init(format: Format) -> Reader {
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         Format::Auto => !terminal,
@@ -39,4 +48,9 @@ pub fn init(format: Format) {
             .with_ansi(terminal)
             .try_init()
     };
+    if json {
+        Reader::Machine
+    } else {
+        Reader::Person
+    }
 }

@@ -75,7 +75,7 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Error> {
         let position = error.location().map_or(Position::START, Position::of);
         Error {
             position,
-            message: plain(&error.to_string()),
+            message: plain(&error.render_with_formatter(&serde_saphyr::UserMessageFormatter)),
         }
     })
 }

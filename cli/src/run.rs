@@ -1,0 +1,249 @@
+//! `hookswitch run`: everything on one machine, from files.
+//!
+//! ```text
+//! files ─ watch ─ project ─ publish ─ receiver ─ destinations
+//!                    │
+//!                    └─ last-good.json, reports
+//! ```
+//!
+//! Invariants:
+//! - A bad edit changes nothing that is served: the last good configuration stays, over a restart
+//!   too, and the edit is reported with its place and remedy.
+//! - `last-good.json` is written only while this process holds the store's lock: a second process on
+//!   the same directory ends without having touched it.
+//! - Edits touch no event: what is accepted goes on by the plan that was made for it.
+
+mod report;
+mod watch;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use hookswitch_receiver::clock::Clock;
+use hookswitch_receiver::config::Publisher;
+use hookswitch_receiver::metrics::Metrics;
+use hookswitch_receiver::{ingress, run as receiver, tls};
+use ipnet::IpNet;
+use tokio::task::block_in_place;
+use tokio_util::sync::CancellationToken;
+
+use crate::files::find::Source;
+use crate::project::{Compiled, Project};
+use crate::state::State;
+use crate::{LISTEN, Verdict, log, signals};
+use report::{Banner, Report};
+use watch::Watch;
+
+/// How long attempts under way may take to end, once it is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Shown below the options.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  hookswitch run -f examples/quickstart
+  hookswitch run -f conf/ -f secrets.yaml --data /var/lib/hookswitch
+  hookswitch run -f conf/ --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
+
+The files hold WebhookSubscriptions, EventRoutes and Secrets as you would `kubectl apply` them, and
+may be edited while it runs. Objects without a namespace are in `default`.";
+
+/// What to run, and where.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Files, or directories with all their *.yaml and *.yml; `-` for standard input
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    files: Vec<PathBuf>,
+    /// Where webhooks come in
+    #[arg(long, default_value = LISTEN, value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics stand
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    metrics: SocketAddr,
+    /// Where events and the last good configuration are kept; made if it is not there
+    #[arg(long, default_value = ".hookswitch", value_name = "DIR")]
+    data: PathBuf,
+    /// Serve HTTPS with this certificate chain (PEM); a changed file is picked up
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Proxies whose X-Forwarded-For is believed
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxies: Vec<IpNet>,
+    /// How to print reports and logs
+    #[arg(long, value_enum, default_value_t = log::Format::Auto)]
+    log_format: log::Format,
+}
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// Where it can't start, or something that it needs fails for good.
+pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
+    let reader = log::init(args.log_format);
+    let sources = Source::from_args(&args.files).context("can't read standard input")?;
+    require(&sources)?;
+    prepare(&args.data)?;
+    let certificate = args.tls_cert.zip(args.tls_key);
+    let tls = certificate.map(|(certificate, key)| tls::Files::new(certificate, key));
+    let state = State::load(&args.data).unwrap_or_else(|error| {
+        tracing::warn!(%error, "starting without the last good configuration");
+        State::empty()
+    });
+
+    let metrics = Metrics::new()?;
+    let publisher = Publisher::new(metrics.clone());
+    let config = publisher.follow();
+    let mut follow = Follow {
+        project: Project::resume(sources, state.clone()),
+        stored: state,
+        data: args.data.clone(),
+        watch: Watch::new().context("can't watch files")?,
+        directories: Vec::new(),
+        publisher,
+        report: Report::new(reader),
+    };
+    let compiled = block_in_place(|| follow.reload());
+    let banner = Banner {
+        reader,
+        files: args.files.clone(),
+        data: args.data.clone(),
+        https: tls.is_some(),
+        snapshot: compiled.snapshot,
+    };
+
+    let started = CancellationToken::new();
+    let shutdown = CancellationToken::new();
+    let options = receiver::Options {
+        listen: args.listen,
+        metrics: args.metrics,
+        data: args.data,
+        tls,
+        ingress: ingress::Settings {
+            trusted_proxies: args.trusted_proxies,
+            ..ingress::Settings::default()
+        },
+        drain: DRAIN,
+    };
+    let serve = async {
+        let on_listening = |listening| {
+            banner.tell(&listening);
+            started.cancel();
+        };
+        let ended = receiver::run(
+            options,
+            config,
+            metrics,
+            Clock::System,
+            shutdown.clone(),
+            on_listening,
+        )
+        .await;
+        shutdown.cancel();
+        ended
+    };
+    let (ended, (), ()) = tokio::join!(
+        serve,
+        follow.edits(&started, &shutdown),
+        interrupt(&shutdown)
+    );
+    ended?;
+    Ok(Verdict::Yes)
+}
+
+/// Stops when a signal says so.
+async fn interrupt(shutdown: &CancellationToken) {
+    tokio::select! {
+        () = signals::ended() => shutdown.cancel(),
+        () = shutdown.cancelled() => {}
+    }
+}
+
+/// A path that is not there at the start is a mistake in the command; later it is an edit.
+fn require(sources: &[Source]) -> anyhow::Result<()> {
+    for source in sources {
+        if let Source::Path(path) = source
+            && !path.exists()
+        {
+            bail!("-f {}: there is no such file or directory", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Makes the data directory, for its owner alone: it holds events and Secrets.
+fn prepare(data: &Path) -> anyhow::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(data)
+        .with_context(|| format!("can't make the data directory {}", data.display()))
+}
+
+/// Keeps what is served at what the files say.
+struct Follow {
+    project: Project,
+    /// What the next start would find on disk.
+    stored: State,
+    data: PathBuf,
+    watch: Watch,
+    directories: Vec<PathBuf>,
+    publisher: Publisher,
+    report: Report,
+}
+
+impl Follow {
+    /// Follows edits from when the receiver has `started` until `shutdown`.
+    async fn edits(mut self, started: &CancellationToken, shutdown: &CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = started.cancelled() => block_in_place(|| self.store()),
+        }
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.watch.changed(|| self.project.fingerprint()) => {}
+            }
+            block_in_place(|| {
+                self.reload();
+                self.store();
+            });
+        }
+    }
+
+    /// Reads the files, and publishes what they say.
+    fn reload(&mut self) -> Compiled {
+        // Watched before read, so that no edit falls in between.
+        self.watch.follow(&self.directories);
+        let mut compiled = self.project.compile();
+        while self.watch.follow(&compiled.directories) {
+            compiled = self.project.compile();
+        }
+        self.directories.clone_from(&compiled.directories);
+        if let Err(error) = self.publisher.publish(compiled.snapshot.clone()) {
+            self.report.failed(&error);
+        }
+        self.report.compiled(&compiled);
+        compiled
+    }
+
+    /// Writes what a restart needs, where it has changed.
+    fn store(&mut self) {
+        let state = self.project.state();
+        if state == self.stored {
+            return;
+        }
+        match state.store(&self.data) {
+            Ok(()) => self.stored = state,
+            Err(error) => tracing::error!(
+                %error,
+                "a restart with a bad file would not know the last good one"
+            ),
+        }
+    }
+}
