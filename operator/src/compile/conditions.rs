@@ -7,6 +7,8 @@ use super::report::{Condition, Effect, Problem, Serving};
 
 /// How many problems a condition's message tells of.
 const TOLD: usize = 8;
+/// How many characters it tells of each.
+const LENGTH: usize = 600;
 
 impl Condition {
     pub(super) fn is_true(reason: &'static str, message: String) -> Self {
@@ -73,12 +75,23 @@ pub(super) fn resolved_refs(problems: &[Problem]) -> Condition {
 }
 
 /// `Some` where the current spec is not programmed, whatever the receivers do.
-pub(super) fn programmed(version: Option<Version>, serving: Option<Serving>) -> Option<Condition> {
+pub(super) fn programmed(
+    version: Option<Version>,
+    serving: Option<Serving>,
+    generation: i64,
+) -> Option<Condition> {
     match (version, serving) {
         (Some(Version::Current), _) => None,
-        (Some(Version::LastGood), Some(Serving { generation, .. })) => Some(Condition::is_false(
+        (Some(Version::LastGood), Some(serving)) => Some(Condition::is_false(
             reason::LAST_GOOD_KEPT,
-            format!("generation {generation} is served until this one is accepted"),
+            if serving.generation == generation {
+                "it is served without what it may not have any more".to_owned()
+            } else {
+                format!(
+                    "generation {} is served until this one is accepted",
+                    serving.generation
+                )
+            },
         )),
         (Some(Version::LastGood), None) | (None, _) => Some(Condition::is_false(
             reason::PENDING,
@@ -89,13 +102,18 @@ pub(super) fn programmed(version: Option<Version>, serving: Option<Serving>) -> 
 
 /// The first problems, each with its field, and how many more there are.
 fn tell<'a>(problems: impl Iterator<Item = &'a Problem> + Clone) -> String {
-    let told: Vec<String> = problems
-        .clone()
-        .take(TOLD)
-        .map(ToString::to_string)
-        .collect();
+    let told: Vec<String> = problems.clone().take(TOLD).map(brief).collect();
     match problems.count().saturating_sub(TOLD) {
         0 => told.join("; "),
         more => format!("{}; and {more} more", told.join("; ")),
+    }
+}
+
+/// A problem in a length that a condition has room for: Kubernetes allows 32768 bytes in all.
+fn brief(problem: &Problem) -> String {
+    let text = problem.to_string();
+    match text.char_indices().nth(LENGTH) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }

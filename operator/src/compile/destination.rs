@@ -9,9 +9,9 @@ use hookswitch_crds::snapshot::{
 use url::Url;
 
 use super::context::Context;
-use super::network;
 use super::problems::Problems;
 use super::secrets::Use;
+use super::{headers, network};
 
 /// The whole of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +25,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(600);
 const BREAKER_FAILURES: u32 = 10;
 /// How long it stays open.
 const BREAKER_OPEN_FOR: Duration = Duration::from_secs(30);
+
+/// The headers of a Standard Webhooks signature.
+const SIGNING: [&str; 3] = ["webhook-id", "webhook-signature", "webhook-timestamp"];
 
 /// Resolves a destination; `None` where it is of no kind that this build serves, or has no URL
 /// that could be called.
@@ -74,10 +77,11 @@ fn http(
     } = http;
     let allow = allow_private_network.unwrap_or(false);
     let parsed = parse(url, &format!("{field}.url"), problems)?;
+    let set = if sign.is_some() { &SIGNING[..] } else { &[] };
     Some(snapshot::Http {
         url: parsed.to_string(),
         method: self::method(*method),
-        headers: self::headers(headers, field, context, problems),
+        headers: headers::resolve(headers, set, field, context, problems),
         format: format.map_or(snapshot::Format::Json, self::format),
         signing_secrets: signing_secrets(sign.as_ref(), field, context, problems),
         private_networks: network::resolve(&parsed, allow, field, "url", context, problems),
@@ -114,7 +118,7 @@ fn tgstaff(
             ),
         },
     };
-    let others = self::headers(headers, field, context, problems);
+    let others = headers::resolve(headers, &["authorization"], field, context, problems);
     Some(snapshot::Http {
         url: parsed.to_string(),
         method: self::method(*method),
@@ -138,38 +142,6 @@ fn parse(url: &str, field: &str, problems: &mut Problems) -> Option<Url> {
         Err(error) => problems.refused(field, reason::UNREADABLE, format!("no URL: {error}")),
     }
     None
-}
-
-fn headers(
-    headers: &[spec::Header],
-    field: &str,
-    context: &Context<'_>,
-    problems: &mut Problems,
-) -> Vec<snapshot::Header> {
-    let resolved = headers.iter().enumerate().map(|(index, header)| {
-        let spec::Header {
-            name,
-            value,
-            secret_ref,
-        } = header;
-        let value = match secret_ref {
-            Some(reference) => {
-                let field = format!("{field}.headers[{index}].secretRef");
-                HeaderValue::Secret {
-                    prefix: String::new(),
-                    secret: context
-                        .secrets
-                        .resolve(reference, Use::Header, &field, problems),
-                }
-            }
-            None => HeaderValue::Literal(value.clone().unwrap_or_default()),
-        };
-        snapshot::Header {
-            name: name.clone(),
-            value,
-        }
-    });
-    resolved.collect()
 }
 
 fn signing_secrets(

@@ -132,7 +132,7 @@ pub(super) fn subscription(
         conditions: Conditions {
             accepted: conditions::accepted(&problems),
             resolved_refs: conditions::resolved_refs(&problems),
-            programmed: conditions::programmed(version, serving),
+            programmed: conditions::programmed(version, serving, decision.generation),
         },
         url: entry
             .zip(settings.base_url.as_deref())
@@ -154,7 +154,7 @@ pub(super) fn route(
     let own = Conditions {
         accepted: conditions::accepted_apart_from_parents(&problems),
         resolved_refs: conditions::resolved_refs(&problems),
-        programmed: conditions::programmed(version, serving),
+        programmed: conditions::programmed(version, serving, decision.generation),
     };
     let detached = || Condition::is_false(reason::PENDING, "it is not attached".to_owned());
     let parents = parents.into_iter().map(|Parent { key, refusal }| {

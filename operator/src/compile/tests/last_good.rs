@@ -174,6 +174,17 @@ fn the_last_good_spec_loses_private_addresses_with_the_grant() {
         after.refusals("support/crm").0,
         Some(reason::NETWORK_NOT_ALLOWED)
     );
+    let programmed = after
+        .route("support/crm")
+        .conditions
+        .programmed
+        .clone()
+        .unwrap();
+    assert!(
+        programmed
+            .message
+            .contains("without what it may not have any more")
+    );
     assert_eq!(
         after.route_entry("support/crm").unwrap().destinations.len(),
         2

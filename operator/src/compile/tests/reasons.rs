@@ -380,6 +380,38 @@ fn cases() -> Vec<Case> {
         ),
         route(
             TICKETS,
+            "{name: tickets, http: {url: 'https://crm.example.com', headers: [{name: Host, value: a}]}}",
+            Effect::Refused,
+            reason::UNREADABLE,
+            "spec.destinations[0].http.headers[0].name",
+            "set by Hookswitch itself",
+        ),
+        route(
+            TICKETS,
+            "{name: tickets, http: {url: 'https://crm.example.com', headers: [{name: X-A, value: a}, {name: x-a, value: b}]}}",
+            Effect::Refused,
+            reason::UNREADABLE,
+            "spec.destinations[0].http.headers[1].name",
+            "twice",
+        ),
+        route(
+            TICKETS,
+            "{name: tickets, tgstaff: {baseUrl: 'https://a.example', path: /m, headers: [{name: Authorization, value: a}], tokenSecretRef: {name: tg-staff, key: api-token}}}",
+            Effect::Refused,
+            reason::UNREADABLE,
+            "spec.destinations[0].tgstaff.headers[0].name",
+            "set by Hookswitch itself",
+        ),
+        route(
+            TICKETS,
+            "{name: tickets, http: {url: 'https://crm.example.com', headers: [{name: webhook-id, value: a}], sign: {standardWebhooks: {secretRefs: [{name: tg-staff, key: gone}]}}}}",
+            Effect::Refused,
+            reason::UNREADABLE,
+            "spec.destinations[0].http.headers[0].name",
+            "set by Hookswitch itself",
+        ),
+        route(
+            TICKETS,
             "{name: tickets, tgstaff: {baseUrl: 'https://a.example', path: /m, tokenSecretRef: {name: tg-staff, key: gone}}}",
             Effect::Unresolved,
             reason::SECRET_KEY_MISSING,
@@ -464,4 +496,16 @@ fn a_long_list_of_problems_is_told_in_part() {
     let report = compiled(&route).route("support/crm").clone();
     assert_eq!(report.problems.len(), 12);
     assert!(report.conditions.accepted.message.ends_with("; and 4 more"));
+}
+
+#[test]
+fn a_long_message_is_told_in_part() {
+    let when = format!("when: event.data.{} + event.typo", "a".repeat(3000));
+    let route = edited(ROUTE, "types: [conversation.created]", &when);
+    let report = compiled(&route).route("support/crm").clone();
+    assert!(report.conditions.accepted.message.len() < 1000);
+    assert_eq!(
+        report.conditions.accepted.reason,
+        reason::INVALID_EXPRESSION
+    );
 }
