@@ -11,6 +11,8 @@ mod bench;
 mod lanes;
 mod memory;
 mod outcomes;
+mod server;
+mod sockets;
 
 /// Settings that tests begin with.
 pub(super) fn settings() -> Delivery {

@@ -141,15 +141,17 @@ fn failed(error: reqwest::Error, left: bool) -> Reply {
 fn found<E: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
     let mut next = error.source();
     while let Some(cause) = next {
-        // An `io::Error` shows the cause of what it wraps, not what it wraps.
-        let wrapped = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<E>);
-        if wrapped || cause.is::<E>() {
+        if cause.is::<E>() {
             return true;
         }
-        next = cause.source();
+        // An `io::Error` passes over what it wraps when it is asked for its source.
+        let wrapped = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
     }
     false
 }
