@@ -184,16 +184,9 @@ fn attach_routes(
         .filter_map(|it| Some((&it.key, it.served()?)))
         .collect();
     let labels = NamespaceLabels(&objects.namespaces);
-    let written = objects.routes.iter().map(|it| {
-        let key = Object::read(&it.metadata, &it.spec).key;
-        let parents = route::parents(&it.spec, &key.namespace);
-        (key, parents)
-    });
-    let written: BTreeMap<ObjectKey, Vec<ObjectKey>> = written.collect();
     let parents = routes.iter_mut().map(|it| {
-        let written = written.get(&it.key).map(Vec::as_slice);
         let key = it.key.clone();
-        (key, attach::attach(it, written, &served, labels))
+        (key, attach::attach(it, &served, labels))
     });
     parents.collect()
 }
@@ -211,6 +204,7 @@ fn split<T, Entry>(
             entries.push(entry(served));
             (version, ())
         }),
+        refused: None,
         problems: decision.problems,
     });
     (decided.collect(), entries)

@@ -56,13 +56,12 @@ enum Test {
     DoesNotExist,
 }
 
-/// Attaches a route to those of its subscriptions that take it, and tells of each that it names.
+/// Attaches a route to those of its subscriptions that take it, and tells of each that its current
+/// spec names, or the one that is served where the current one can't be read.
 ///
-/// `written` are the subscriptions that the current spec names, where it can be read; `served` is
-/// every subscription that is served.
+/// `served` is every subscription that is served.
 pub(super) fn attach(
     route: &mut Decision<route::Resolved>,
-    written: Option<&[ObjectKey]>,
     served: &BTreeMap<&ObjectKey, &subscription::Resolved>,
     labels: NamespaceLabels<'_>,
 ) -> Vec<Parent> {
@@ -110,15 +109,15 @@ pub(super) fn attach(
             advice::warn(&resolved.entry, &attached, &mut route.problems);
         }
     }
-    match written {
-        Some(written) if route.version() != Some(Version::Current) => {
+    match &route.refused {
+        Some(refused) => {
             let parent = |key: &ObjectKey| Parent {
                 key: key.clone(),
                 refusal: None,
             };
-            written.iter().map(parent).collect()
+            refused.parents.iter().map(parent).collect()
         }
-        _ => named,
+        None => named,
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn claim(mut subscriptions: Vec<Versions<Resolved>>) -> Vec<Decision<
                 reason::PATH_CONFLICT,
                 format!("{path} belongs to the subscription {owner}: choose another path"),
             );
-            versions.current = None;
+            versions.refused = versions.current.take();
         }
         if versions.current.is_none() {
             let key = &versions.key;

@@ -38,7 +38,7 @@ pub(super) struct Resolved {
 }
 
 /// The subscriptions that a spec names, in the order in which it does.
-pub(super) fn parents(spec: &EventRouteSpec, namespace: &str) -> Vec<ObjectKey> {
+fn parents(spec: &EventRouteSpec, namespace: &str) -> Vec<ObjectKey> {
     let key = |it: &spec::SubscriptionRef| {
         ObjectKey::new(
             it.namespace.as_deref().unwrap_or(namespace),

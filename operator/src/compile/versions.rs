@@ -78,6 +78,8 @@ pub(super) struct Versions<T> {
     pub(super) generation: i64,
     /// The current spec, where nothing refuses it.
     pub(super) current: Option<T>,
+    /// The current spec, where something does.
+    pub(super) refused: Option<T>,
     /// Another one that was served before, where it still can be.
     pub(super) last_good: Option<T>,
     /// Those of the current spec.
@@ -91,6 +93,8 @@ pub(super) struct Decision<T> {
     pub(super) generation: i64,
     /// What is served of it, and from which spec.
     pub(super) served: Option<(Version, T)>,
+    /// The current spec, where it is refused and could be read.
+    pub(super) refused: Option<T>,
     /// Those of the current spec.
     pub(super) problems: Problems,
 }
@@ -116,6 +120,7 @@ impl<T> Versions<T> {
             key: self.key,
             generation: self.generation,
             served: current.or(last_good),
+            refused: self.refused,
             problems: self.problems,
         }
     }
@@ -161,7 +166,11 @@ where
         };
         resolve(spec, origin, &context(Version::Current), &mut problems)
     });
-    let current = resolved.filter(|_| problems.none_refused());
+    let (current, refused) = if problems.none_refused() {
+        (resolved, None)
+    } else {
+        (None, resolved)
+    };
     let last_good = previous
         .filter(|origin| origin.uid == object.uid)
         .filter(|origin| match &written {
@@ -183,6 +192,7 @@ where
         created: object.created,
         generation: object.generation,
         current,
+        refused,
         last_good,
         problems,
     }

@@ -93,3 +93,14 @@ fn a_secret_that_nobody_refers_to_changes_nothing() {
     );
     assert_eq!(after, before);
 }
+
+#[test]
+fn an_object_that_was_made_anew_is_another_one() {
+    let with_uid = |uid: &str| {
+        let yaml = all(&[SUBSCRIPTION, ROUTE]);
+        edited(&yaml, "name: crm,", &format!("name: crm, uid: {uid},"))
+    };
+    let before = compiled(&with_uid("a"));
+    let after = recompiled(&before, &with_uid("b"));
+    assert_eq!(after.route("support/crm").serving.unwrap().since, 2);
+}
