@@ -122,6 +122,12 @@ async fn a_body_over_the_limit_gets_413_before_it_is_read_or_while() {
     let announced = rest(&mut stream).await;
     assert!(announced.starts_with("HTTP/1.1 413 "), "{announced}");
     assert!(announced.contains("connection: close"), "{announced}");
+    // A client that asks first is not told to go on.
+    let asking = head(101).replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+    let mut stream = connect(&receiver).await;
+    stream.write_all(asking.as_bytes()).await.unwrap();
+    let asked = rest(&mut stream).await;
+    assert!(asked.starts_with("HTTP/1.1 413 "), "{asked}");
     // Not announced, and without an end.
     let mut stream = connect(&receiver).await;
     let chunked = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
@@ -133,7 +139,7 @@ async fn a_body_over_the_limit_gets_413_before_it_is_read_or_while() {
     }
     let chunked = rest(&mut stream).await;
     assert!(chunked.starts_with("HTTP/1.1 413 "), "{chunked}");
-    assert_eq!(receiver.requests(outcome::TOO_LARGE), 2);
+    assert_eq!(receiver.requests(outcome::TOO_LARGE), 3);
     // One that has just the size, in pieces.
     let body = format!("{EVENT}{}", " ".repeat(100 - EVENT.len()));
     let pieces: Vec<_> = body
@@ -230,6 +236,47 @@ async fn http_2_carries_many_requests_on_one_connection() {
         .post(receiver.url(PATH))
         .header(SIGNATURE, sign(EVENT));
     assert_eq!(request.body(EVENT).send().await.unwrap().status(), 200);
+}
+
+/// A frame of HTTP/2 (RFC 9113, 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+#[tokio::test]
+async fn a_client_that_opens_streams_only_to_reset_them_is_cut_off() {
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const END_HEADERS: u8 = 4;
+    let receiver = Receiver::start().await;
+    let (mut reader, mut writer) = connect(&receiver).await.into_split();
+    let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    opening.extend(frame(SETTINGS, 0, 0, &[]));
+    writer.write_all(&opening).await.unwrap();
+    let write = async {
+        for stream in (1..).step_by(2) {
+            // POST, http, / and the authority `x`, by HPACK's static table.
+            let mut pair = frame(HEADERS, END_HEADERS, stream, b"\x83\x86\x84\x41\x01x");
+            pair.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+            if writer.write_all(&pair).await.is_err() {
+                break;
+            }
+        }
+    };
+    let mut answer = Vec::new();
+    let read = async {
+        // A reset ends it as well.
+        drop(reader.read_to_end(&mut answer).await);
+    };
+    timeout(PATIENCE, futures::future::join(write, read))
+        .await
+        .expect("the server did not close the connection");
+    assert_eq!(receiver.send(EVENT).await, 200);
 }
 
 #[tokio::test]
