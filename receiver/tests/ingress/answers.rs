@@ -60,7 +60,7 @@ async fn r1_r7_a_signed_post_gets_exactly_200_and_is_kept_as_it_came() {
 }
 
 #[tokio::test]
-async fn r11_r20_what_is_not_verified_gets_401_with_its_reason_and_is_not_kept() {
+async fn r11_r16_r20_what_is_not_verified_gets_401_with_its_reason_and_is_not_kept() {
     let mut guarded = tg_staff();
     guarded.verification.headers = vec![HeaderToken {
         name: "Authorization".into(),
@@ -155,6 +155,33 @@ async fn r13_addresses_count_only_as_trusted_proxies_tell_them() {
 }
 
 #[tokio::test]
+async fn r25_each_subscription_has_its_own_path_and_secret() {
+    let mut sales = tg_staff();
+    sales.origin.key = ObjectKey::new("sales", "leads");
+    sales.path = "/sales/leads".into();
+    let hmac = sales.verification.hmac.as_mut().unwrap();
+    hmac.secrets = vec![secret("tg-staff/signing-key", "the key of sales")];
+    let receiver = Setup::new(vec![sales, tg_staff()]).start().await;
+    for (path, signature, expected) in [
+        (PATH, sign(EVENT), 200),
+        (PATH, sign_with("the key of sales", EVENT), 401),
+        ("/sales/leads", sign(EVENT), 401),
+        ("/sales/leads", sign_with("the key of sales", EVENT), 200),
+    ] {
+        let request = receiver.client.post(receiver.url(path)).body(EVENT);
+        let response = request.header(SIGNATURE, signature).send().await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+    }
+    let kept: Vec<_> = receiver
+        .store
+        .events()
+        .iter()
+        .map(|new| new.event.subscription.to_string())
+        .collect();
+    assert_eq!(kept, ["support/support", "sales/leads"]);
+}
+
+#[tokio::test]
 async fn paths_match_as_they_are_written_and_the_query_is_not_part_of_them() {
     let receiver = Receiver::start().await;
     for (path, expected) in [
@@ -208,7 +235,7 @@ async fn only_post_and_only_plain_bodies() {
 }
 
 #[tokio::test]
-async fn r9_what_a_retry_can_mend_gets_503_and_says_when() {
+async fn r9_r16_what_a_retry_can_mend_gets_503_and_says_when() {
     let receiver = Receiver::start().await;
     let key = ObjectKey::new("support", "support");
     for (error, reason) in [

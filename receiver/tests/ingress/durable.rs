@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::metrics::outcome;
+use http::Request;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tower::ServiceExt as _;
 
 use crate::harness::{PATH, PATIENCE, Receiver, SIGNATURE, Setup, sign, tg_staff, until};
 
@@ -50,6 +53,24 @@ async fn r5_a_store_that_hangs_gets_503_in_time_and_the_event_is_planned_when_it
     // The sender's retry.
     assert_eq!(receiver.send(EVENT).await, 200);
     assert_eq!(receiver.requests(outcome::DUPLICATE), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_by_default_the_answer_comes_well_before_the_sender_gives_up() {
+    let (receiver, router) = Setup::new(vec![tg_staff()]).service();
+    receiver.store.set_open(false);
+    let stuck = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    for (body, expected) in [(Body::from(EVENT), 503), (stuck, 408)] {
+        let request = Request::post(PATH)
+            .header(SIGNATURE, sign(EVENT))
+            .body(body);
+        let started = Instant::now();
+        let response = router.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), expected);
+        let took = started.elapsed();
+        assert!(took > Duration::from_secs(2), "{took:?}");
+        assert!(took < Duration::from_millis(4_500), "{took:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use axum::Router;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hookswitch_crds::duration::Duration as Span;
@@ -53,10 +54,11 @@ impl Setup {
         }
     }
 
-    pub(crate) async fn start(self) -> Receiver {
+    /// The service alone, without a socket before it.
+    pub(crate) fn service(&self) -> (Receiver, Router) {
         let metrics = Metrics::new().unwrap();
         let publisher = Publisher::new(metrics.clone());
-        if let Some(snapshot) = self.snapshot {
+        if let Some(snapshot) = self.snapshot.clone() {
             publisher.publish(snapshot).unwrap();
         }
         let receiver = Receiver {
@@ -79,8 +81,14 @@ impl Setup {
             accepted: receiver.accepted.clone(),
             appends: receiver.appends.clone(),
             draining: receiver.draining.clone(),
-            settings: self.settings,
+            settings: self.settings.clone(),
         });
+        (receiver, router)
+    }
+
+    /// The service on a free port.
+    pub(crate) async fn start(self) -> Receiver {
+        let (receiver, router) = self.service();
         let listener = TcpListener::bind(receiver.address).await.unwrap();
         Receiver {
             address: listener.local_addr().unwrap(),
