@@ -3,4 +3,8 @@
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
 mod support;

@@ -1,0 +1,489 @@
+//! Random operations, with restarts and crashes between them, on an engine and on the [`Model`]: from
+//! outside they must look the same after each.
+
+use std::path::Path;
+
+use hookswitch_crds::duration::Duration;
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_receiver::plan::{
+    DeadReason, EchoMark, FrozenBody, Guard, Outcome, Plan, Suppression, Verdict, WriteBack,
+};
+use hookswitch_receiver::store::embedded::{Embedded, FILE};
+use hookswitch_receiver::store::{
+    Answer, Claim, Error, Finish, GuardQuestion, NewEvent, Next, Purged, Retention, Store,
+};
+use proptest::prelude::*;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::model::Model;
+use crate::support::{self, PLENTY, at, key, lane, uuid};
+
+const SUBSCRIPTIONS: [&str; 2] = ["a", "b"];
+const LANES: [&str; 2] = ["crm", "reply"];
+
+/// One step. Numbers pick from what the model has at that moment.
+#[derive(Debug, Clone)]
+enum Step {
+    Accept {
+        subscription: usize,
+        id: u8,
+        body: u8,
+        quota: u64,
+    },
+    Plan {
+        subscription: usize,
+        deliveries: Vec<Vec<Wish>>,
+        stale: bool,
+        consume: Option<bool>,
+        quarantined: bool,
+    },
+    Claim {
+        pick: usize,
+        stale: bool,
+    },
+    Finish {
+        pick: usize,
+        stale: bool,
+        next: u8,
+        answer: Option<bool>,
+    },
+    Purge,
+    Wait(u8),
+    Restart {
+        crash: bool,
+    },
+}
+
+/// A delivery to be planned.
+#[derive(Debug, Clone)]
+struct Wish {
+    lane: usize,
+    subject: Option<u8>,
+    echo: Option<u8>,
+    write_back: bool,
+    dead: bool,
+    rendered: bool,
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    (
+        0..LANES.len(),
+        proptest::option::of(0..2_u8),
+        proptest::option::of(0..2_u8),
+        any::<bool>(),
+        proptest::bool::weighted(0.15),
+        any::<bool>(),
+    )
+        .prop_map(|(lane, subject, echo, write_back, dead, rendered)| Wish {
+            lane,
+            subject,
+            echo,
+            write_back,
+            dead,
+            rendered,
+        })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let some = 0..SUBSCRIPTIONS.len();
+    let rarely = || proptest::bool::weighted(0.1);
+    prop_oneof![
+        6 => (some.clone(), 0..4_u8, 0..2_u8, prop_oneof![4 => Just(PLENTY), 1 => 300..2000_u64])
+            .prop_map(|(subscription, id, body, quota)| Step::Accept { subscription, id, body, quota }),
+        4 => (
+            some,
+            prop::collection::vec(prop::collection::vec(wish(), 0..3), 1..3),
+            rarely(),
+            proptest::option::weighted(0.2, any::<bool>()),
+            rarely(),
+        )
+            .prop_map(|(subscription, deliveries, stale, consume, quarantined)| Step::Plan {
+                subscription, deliveries, stale, consume, quarantined,
+            }),
+        6 => (any::<usize>(), rarely()).prop_map(|(pick, stale)| Step::Claim { pick, stale }),
+        6 => (any::<usize>(), rarely(), 0..4_u8, proptest::option::weighted(0.8, any::<bool>()))
+            .prop_map(|(pick, stale, next, answer)| Step::Finish { pick, stale, next, answer }),
+        2 => Just(Step::Purge),
+        3 => (1..20_u8).prop_map(Step::Wait),
+        1 => any::<bool>().prop_map(|crash| Step::Restart { crash }),
+    ]
+}
+
+/// An engine that can be ended and opened again.
+trait Engine {
+    fn store(&self) -> &dyn Store;
+
+    /// Ends it, in order or as a crash does, and opens it on what is left.
+    async fn restart(&mut self, crash: bool);
+}
+
+struct Dir {
+    store: Option<Embedded>,
+    dir: TempDir,
+}
+
+impl Dir {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self {
+            store: Some(support::open(dir.path())),
+            dir,
+        }
+    }
+}
+
+impl Engine for Dir {
+    fn store(&self) -> &dyn Store {
+        self.store.as_ref().unwrap()
+    }
+
+    async fn restart(&mut self, crash: bool) {
+        if crash {
+            // What the files hold at this moment is what a killed process leaves behind.
+            let left = tempfile::tempdir().unwrap();
+            copy(self.dir.path(), left.path());
+            self.store = None;
+            self.dir = left;
+        } else if let Some(store) = self.store.take() {
+            store.close().await.unwrap();
+        }
+        self.store = Some(support::open(self.dir.path()));
+    }
+}
+
+/// Copies a data directory, but for what a crash loses.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for file in [
+        FILE.to_owned(),
+        format!("{FILE}-wal"),
+        "planning".to_owned(),
+    ] {
+        if from.join(&file).exists() {
+            std::fs::copy(from.join(&file), to.join(&file)).unwrap();
+        }
+    }
+}
+
+/// Runs steps on both sides.
+struct Run<E> {
+    engine: E,
+    model: Model,
+    now: i64,
+    offered: Vec<NewEvent>,
+    planned: u64,
+}
+
+impl<E: Engine> Run<E> {
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Accept {
+                subscription,
+                id,
+                body,
+                quota,
+            } => self.accept(subscription, id, body, quota).await,
+            Step::Plan {
+                subscription,
+                deliveries,
+                stale,
+                consume,
+                quarantined,
+            } => {
+                let subscription = key(SUBSCRIPTIONS[subscription]);
+                self.plan(subscription, &deliveries, stale, consume, quarantined)
+                    .await;
+            }
+            Step::Claim { pick, stale } => {
+                if let Some((id, attempts)) = self.pick(pick) {
+                    let claim = Claim {
+                        id,
+                        attempts: attempts + u32::from(stale),
+                        at: at(self.now),
+                    };
+                    let won = self.model.claim(&claim);
+                    assert_eq!(self.engine.store().claim(vec![claim]).await.unwrap(), [won]);
+                }
+            }
+            Step::Finish {
+                pick,
+                stale,
+                next,
+                answer,
+            } => self.finish(pick, stale, next, answer).await,
+            Step::Purge => self.purge().await,
+            Step::Wait(seconds) => self.now += i64::from(seconds),
+            Step::Restart { crash } => {
+                self.engine.restart(crash).await;
+                self.model.restart();
+            }
+        }
+        self.compare().await;
+    }
+
+    async fn accept(&mut self, subscription: usize, id: u8, body: u8, quota: u64) {
+        let mut new = support::event(
+            SUBSCRIPTIONS[subscription],
+            &format!("id-{id}"),
+            &format!("body {body} {}", "x".repeat(usize::from(body) * 100)),
+            self.now,
+        );
+        new.quota = quota;
+        new.remember_until = at(self.now + 30);
+        let outcome = self.engine.store().accept(new.clone()).await;
+        match (self.model.accept(&new), outcome) {
+            (Ok(expected), Ok(accepted)) => assert_eq!(accepted, expected),
+            (Err(expected), Err(Error::QuotaExceeded { used, .. })) => assert_eq!(used, expected),
+            (expected, got) => panic!("{got:?} where {expected:?} was expected"),
+        }
+        self.offered.push(new);
+    }
+
+    async fn plan(
+        &mut self,
+        subscription: ObjectKey,
+        deliveries: &[Vec<Wish>],
+        stale: bool,
+        consume: Option<bool>,
+        quarantined: bool,
+    ) {
+        let after = self.model.planned(&subscription) + u64::from(stale);
+        let mut plans: Vec<Plan> = self
+            .model
+            .unplanned(&subscription)
+            .iter()
+            .zip(deliveries)
+            .map(|(event, wishes)| self.wished(event.seq, wishes))
+            .collect();
+        let Some(first) = plans.first_mut() else {
+            return;
+        };
+        first.quarantined = quarantined;
+        if let Some(real) = consume {
+            let alive = self
+                .model
+                .marks
+                .iter()
+                .find(|mark| mark.until > at(self.now));
+            let alive = alive.filter(|_| real).map(|mark| mark.id);
+            first.marks_consumed.push(alive.unwrap_or(Uuid::nil()));
+        }
+        let outcome = self
+            .engine
+            .store()
+            .plan(&subscription, after, plans.clone())
+            .await;
+        if self.model.plan(&subscription, after, plans) {
+            outcome.unwrap();
+        } else {
+            assert!(matches!(outcome, Err(Error::Conflict)), "{outcome:?}");
+        }
+    }
+
+    fn wished(&mut self, seq: u64, wishes: &[Wish]) -> Plan {
+        let mut deliveries = Vec::new();
+        for wish in wishes {
+            self.planned += 1;
+            let mut delivery = support::delivery(LANES[wish.lane], seq);
+            delivery.id = uuid(&format!("delivery {}", self.planned));
+            delivery.ordered_by = wish.subject.map(|subject| format!("subject {subject}"));
+            delivery.echo = wish.echo.map(|key| EchoMark {
+                key: [key; 32],
+                window: Duration::from_secs(20),
+            });
+            delivery.write_back = wish.write_back.then(|| WriteBack {
+                subject: "s".to_owned(),
+                window: Duration::from_secs(15),
+            });
+            if !wish.rendered {
+                delivery.request.as_mut().unwrap().body = FrozenBody::Event;
+            }
+            if wish.dead {
+                delivery.dead = Some(DeadReason::LoopRate);
+                delivery.request = delivery.request.filter(|_| wish.rendered);
+            }
+            deliveries.push(delivery);
+        }
+        let mut plan = support::plan(seq, self.now, deliveries);
+        plan.verdicts = wishes
+            .iter()
+            .map(|wish| Verdict {
+                route: key("route"),
+                rule: "rule".to_owned(),
+                outcome: Outcome::Fired,
+                detail: wish.dead.then(|| "why".to_owned()),
+            })
+            .collect();
+        if wishes.len() > 1 {
+            plan.suppressions.push(Suppression {
+                lane: lane("reply"),
+                rule: "rule".to_owned(),
+                guard: Guard::Echo,
+                enforced: true,
+            });
+        }
+        plan
+    }
+
+    /// A delivery and its attempts: mostly one that waits or is claimed.
+    fn pick(&self, pick: usize) -> Option<(Uuid, u32)> {
+        let all: Vec<_> = self
+            .model
+            .events
+            .values()
+            .flat_map(|kept| &kept.deliveries)
+            .collect();
+        let pending: Vec<_> = all.iter().filter(|one| one.is_pending()).copied().collect();
+        let from = if pending.is_empty() || pick.is_multiple_of(8) {
+            all
+        } else {
+            pending
+        };
+        let picked = from.get(pick.checked_rem(from.len())?)?;
+        Some((picked.new.id, picked.attempts))
+    }
+
+    async fn finish(&mut self, pick: usize, stale: bool, next: u8, ambiguous: Option<bool>) {
+        let Some((id, attempts)) = self.pick(pick) else {
+            return;
+        };
+        let finish = Finish {
+            id,
+            attempts: attempts + u32::from(stale),
+            at: at(self.now),
+            answer: ambiguous.map(|ambiguous| Answer {
+                status: (!ambiguous).then_some(409),
+                reason: "said".to_owned(),
+                ambiguous,
+                excerpt: Some("no".to_owned()),
+            }),
+            next: match next {
+                0 => Next::RetryAt(at(self.now + 5)),
+                1 => Next::Dead(DeadReason::Refused),
+                _ => Next::Delivered,
+            },
+        };
+        let current = self.model.finish(&finish);
+        let outcome = self.engine.store().finish(vec![finish]).await.unwrap();
+        assert_eq!(outcome, [current]);
+    }
+
+    async fn purge(&mut self) {
+        let keep = |finished, dead_letters| Retention {
+            finished: Duration::from_secs(finished),
+            dead_letters: Duration::from_secs(dead_letters),
+        };
+        let mut total = Purged::default();
+        loop {
+            let purged = self
+                .engine
+                .store()
+                .purge(at(self.now), vec![(key("a"), keep(10, 20))], keep(25, 5))
+                .await
+                .unwrap();
+            total.events += purged.events;
+            total.dead_letters += purged.dead_letters;
+            if !purged.more {
+                break;
+            }
+        }
+        let expected = self.model.purge(at(self.now), |subscription| {
+            if *subscription == key("a") {
+                keep(10, 20)
+            } else {
+                keep(25, 5)
+            }
+        });
+        assert_eq!(total, expected);
+    }
+
+    /// Everything that can be seen.
+    async fn compare(&self) {
+        let (store, model) = (self.engine.store(), &self.model);
+        let same = |got: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
+            similar(&format!("{got:#?}"), &format!("{expected:#?}"));
+        };
+        let histories = model.histories();
+        same(&store.scan(0, 1000).await.unwrap(), &histories);
+        same(&store.lanes().await.unwrap(), &model.lanes());
+        let mut waiting = Vec::new();
+        for name in SUBSCRIPTIONS {
+            let subscription = key(name);
+            let unplanned = model.unplanned(&subscription);
+            let got = store.unplanned(&subscription, 100).await.unwrap();
+            same(&got, &(model.planned(&subscription), &unplanned));
+            if !unplanned.is_empty() {
+                waiting.push(subscription);
+            }
+        }
+        same(&store.unplanned_subscriptions().await.unwrap(), &waiting);
+        for name in LANES {
+            let due = store.due(&lane(name), at(self.now), 1000).await.unwrap();
+            same(&due, &model.due(&lane(name), at(self.now)));
+            for echo in 0..2 {
+                let question = GuardQuestion {
+                    lane: lane(name),
+                    echo_key: Some([echo; 32]),
+                    at: at(self.now),
+                    subject: "s".to_owned(),
+                    since: at(self.now - 14),
+                };
+                let expected = model.guard(&question);
+                assert_eq!(store.guard(vec![question]).await.unwrap(), [expected]);
+            }
+        }
+        for new in self.offered.iter().rev().take(6) {
+            let event = &new.event;
+            let seen = store
+                .seen(&event.subscription, &event.id, new.digest, at(self.now))
+                .await
+                .unwrap();
+            assert_eq!(seen, model.seen(new, at(self.now)));
+            let found = store.history(event.uid).await.unwrap();
+            let kept = histories
+                .iter()
+                .find(|history| history.event.event.uid == event.uid);
+            same(&found.as_ref(), &kept);
+        }
+        store.health().unwrap();
+    }
+}
+
+/// Equal, or the first lines that differ.
+fn similar(got: &str, expected: &str) {
+    if got != expected {
+        let lines = got.lines().zip(expected.lines());
+        let at = lines.take_while(|(a, b)| a == b).count();
+        let part = |text: &str| {
+            text.lines()
+                .skip(at.saturating_sub(8))
+                .take(20)
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        panic!("got\n{}\nexpected\n{}", part(got), part(expected));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn r14_random_operations_with_crashes_leave_what_the_model_says(
+        steps in prop::collection::vec(step(), 1..60)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut run = Run {
+                engine: Dir::new(),
+                model: Model::default(),
+                now: 0,
+                offered: Vec::new(),
+                planned: 0,
+            };
+            for step in steps {
+                run.step(step).await;
+            }
+        });
+    }
+}
