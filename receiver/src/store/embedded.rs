@@ -64,6 +64,7 @@ mod reader;
 mod remove;
 mod schema;
 mod state;
+mod wal;
 mod writer;
 
 /// The database's name in the data directory.

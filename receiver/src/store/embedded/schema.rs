@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::fault;
+use super::{fault, wal};
 use crate::store::Error;
 
 /// `HkSw` in the file's header, so that `file` and we can tell whose database it is.
@@ -189,6 +189,18 @@ CREATE TABLE suspect (seq INTEGER PRIMARY KEY, times INTEGER NOT NULL) STRICT;
 /// Opens the connection that writes, and makes or checks the file.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     let wrong = |error: rusqlite::Error| fault::at_open(path, &error);
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match wal::damage(Path::new(&log)) {
+        Ok(None) => {}
+        Ok(Some(what)) => return Err(fault::damaged(path, &what)),
+        Err(error) => {
+            return Err(Error::Read(format!(
+                "the log of {} can't be read: {error}",
+                path.display()
+            )));
+        }
+    }
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE
