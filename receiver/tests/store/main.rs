@@ -1,10 +1,18 @@
 //! The store's promises, shown on the embedded engine.
 
 #[cfg(test)]
+mod child;
+#[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod disk;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod size;
 #[cfg(test)]
 mod support;
