@@ -490,12 +490,14 @@ impl Model {
                 if !dead && !delivery.is_pending() {
                     continue;
                 }
-                let lane = lanes.entry(delivery.new.lane.clone()).or_insert(LaneStats {
-                    lane: delivery.new.lane.clone(),
-                    pending: 0,
-                    oldest: None,
-                    dead: 0,
-                });
+                let lane = lanes
+                    .entry(delivery.new.lane.clone())
+                    .or_insert_with(|| LaneStats {
+                        lane: delivery.new.lane.clone(),
+                        pending: 0,
+                        oldest: None,
+                        dead: 0,
+                    });
                 if dead {
                     lane.dead += 1;
                 } else {
