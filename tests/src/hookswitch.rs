@@ -104,10 +104,16 @@ impl Hookswitch {
 
     /// The same with further arguments.
     pub async fn start_with(config: &Path, data: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(config, data)
-            .args(arguments)
-            .spawn()
-            .expect("the program starts");
+        Self::launch(command(config, data).args(arguments)).await
+    }
+
+    /// The same with all that the program and its libraries have to say at this level.
+    pub async fn start_verbose(config: &Path, data: &Path, level: &str) -> Self {
+        Self::launch(command(config, data).env("RUST_LOG", level)).await
+    }
+
+    async fn launch(command: &mut tokio::process::Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
         let output = Arc::new(Mutex::new(String::new()));
         let readers = vec![
             tokio::spawn(collect(child.stdout.take(), Arc::clone(&output))),

@@ -47,12 +47,8 @@ spec:
             destination.url()
         ),
     );
-    let hookswitch = Hookswitch::start_with(
-        &workspace.config(),
-        &workspace.data(),
-        &["--log-level", "debug"],
-    )
-    .await;
+    let hookswitch =
+        Hookswitch::start_verbose(&workspace.config(), &workspace.data(), "debug").await;
     let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
     let event = json!({"event_type": "message.received", "event_id": "e-1", "text": TEXT});
     assert_eq!(sender.send(&event).await, Some(200));
