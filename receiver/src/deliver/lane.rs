@@ -153,7 +153,10 @@ impl Runner {
             match pace {
                 Pace::Go => self.empty_since = None,
                 Pace::Rest(until) => self.rest(until).await,
-                Pace::Empty if self.lingered() => break,
+                Pace::Empty if self.lingered() => {
+                    self.report.circuit_forgotten();
+                    break;
+                }
                 Pace::Empty => self.rest(Some(self.linger_until())).await,
                 Pace::End => break,
             }
@@ -179,7 +182,7 @@ impl Runner {
             Destination::Held(spec) => Some(spec),
             Destination::Ready(target) => Some(&target.spec),
         };
-        if current.is_some_and(|current| *current == spec) {
+        if current.is_some_and(|current| Arc::ptr_eq(current, &spec) || *current == spec) {
             return;
         }
         self.limit.follow(spec.delivery.rate_limit);

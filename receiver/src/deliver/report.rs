@@ -90,6 +90,14 @@ impl Report {
         }
     }
 
+    /// The runner ends, and the state of the circuit with it.
+    pub(super) fn circuit_forgotten(&self) {
+        self.metrics
+            .circuit_open
+            .with_label_values(&self.labels())
+            .set(0);
+    }
+
     /// The store failed; said once until it works again.
     pub(super) fn store_failed(&mut self, error: &store::Error) {
         if !self.store_failing {

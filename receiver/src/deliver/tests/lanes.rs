@@ -149,6 +149,32 @@ async fn with_the_circuit_open_what_is_past_its_time_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_circuit_that_is_open_when_its_lane_empties_is_not_open_for_ever() {
+    let short = Delivery {
+        give_up_after: Span::from_secs(20),
+        circuit_breaker: CircuitBreaker {
+            failures: 1,
+            open_for: Span::from_secs(30),
+        },
+        ..settings()
+    };
+    let mut bench = Bench::new(vec![destination("dead.example", short)]);
+    bench.script.on("dead.example", |_| (AT_ONCE, status(500)));
+    bench.plan("dead.example");
+    let open = |bench: &Bench| {
+        let text = bench.metrics.render().unwrap();
+        let line = r#"circuit_open{destination="dead.example",route="support/crm"} "#;
+        let (_, after) = text.split_once(line).unwrap();
+        after.starts_with('1')
+    };
+    bench.pass(Duration::from_secs(1)).await;
+    assert!(open(&bench));
+    bench.pass(Duration::from_mins(5)).await;
+    assert!(!open(&bench));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_rate_limit_spaces_attempts_and_uses_none() {
     let limited = Delivery {
         rate_limit: Some(RateLimit {

@@ -103,7 +103,7 @@ fn literal(name: &str, value: &str) -> Header {
 }
 
 #[tokio::test]
-async fn the_request_on_the_wire_is_the_frozen_one_under_our_headers() {
+async fn r54_a_generic_destination_gets_the_frozen_request_under_our_headers() {
     let server = Server::start(respond("200 OK", "", "ok")).await;
     let mut to = local(url(server.address));
     to.http.headers = vec![
