@@ -4,6 +4,7 @@
 //! Nothing here does IO, and nothing is async: the operator, the receiver and the user's tool all
 //! build on it, and the same input gives the same answer in each.
 
+pub mod address;
 pub mod condition;
 pub mod crd;
 pub mod duration;

@@ -34,7 +34,6 @@ use crate::plan::Lane;
 use crate::store::Store;
 use crate::wake::Wake;
 
-mod address;
 mod backoff;
 mod breaker;
 mod cloudevents;

@@ -4,7 +4,7 @@
 //!   once: a company's own CA is trusted where its certificate is mounted.
 //! - Each lane has a client of its own, with its own connections: a destination that hangs can't use
 //!   up the streams of a connection that another one shares.
-//! - Names resolve to addresses that the destination may reach, or to none; see [`super::address`].
+//! - Names resolve to addresses that the destination may reach, or to none; see [`address`].
 //! - Proxies of the environment are not used: a proxy would resolve names beyond that check.
 //! - Redirects are not followed, and nothing is attempted twice behind the engine's back.
 
@@ -13,13 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use hookswitch_crds::address;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::address;
 
 /// Connections that are idle longer are closed: before the other side does, which would break the
 /// next request.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use hookswitch_crds::address;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -18,7 +19,7 @@ use super::excerpt::Secrets;
 use super::kind::{self, Fault, Reply, Verdict, reason};
 use super::network::{self, Network};
 use super::wire::{Outgoing, Wire};
-use super::{address, cloudevents, sign};
+use super::{cloudevents, sign};
 use crate::plan::FrozenBody;
 use crate::store::{Answer, StoredDelivery};
 

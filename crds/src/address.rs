@@ -1,5 +1,8 @@
 //! Which addresses a destination may reach.
 //!
+//! The operator and the receiver judge by the same ranges, so that what the one accepts the other
+//! sends to.
+//!
 //! A route's author names a host; what it resolves to is decided by whoever runs its DNS. So the
 //! check is made on the addresses that a connection is about to use, at each resolution, and on an
 //! address written in the URL: a name that resolves to a public address today and to the cluster's
@@ -57,7 +60,8 @@ const fn v6([first, second]: [u16; 2], length: u8) -> Ipv6Net {
 }
 
 /// Whether a destination with these private networks may reach the address.
-pub(super) fn allowed(address: IpAddr, private_networks: &[IpNet]) -> bool {
+#[must_use]
+pub fn allowed(address: IpAddr, private_networks: &[IpNet]) -> bool {
     let address = carried(address);
     public(address)
         || private_networks
