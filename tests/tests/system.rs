@@ -15,6 +15,10 @@ mod isolation;
 mod loop_guard;
 #[path = "system/privacy.rs"]
 mod privacy;
+#[path = "system/relay.rs"]
+mod relay;
+#[path = "system/scenarios.rs"]
+mod scenarios;
 #[path = "system/serving.rs"]
 mod serving;
 #[path = "system/yaml.rs"]
