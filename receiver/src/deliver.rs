@@ -42,6 +42,8 @@ mod kind;
 mod lane;
 mod limit;
 mod network;
+mod outcome;
+mod pause;
 mod report;
 mod sign;
 mod target;

@@ -29,15 +29,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Engine;
-use super::backoff;
 use super::breaker::Breaker;
 use super::kind::{Class, Fault, Reply, Verdict, reason};
 use super::limit::Limit;
+use super::outcome::{Conclusion, overdue};
+use super::pause::Pause;
 use super::report::Report;
 use super::target::{Attempted, Target};
 use crate::config::Follow;
 use crate::plan::{DeadReason, Lane};
-use crate::store::{self, Answer, Claim, Finish, Next, StoredDelivery};
+use crate::store::{self, Claim, Finish, StoredDelivery};
 
 /// A runner whose lane is empty ends after this time.
 const LINGER: Duration = Duration::from_mins(1);
@@ -107,25 +108,11 @@ enum Destination {
     Ready(Arc<Target>),
 }
 
-/// A wait that the destination asked for.
-#[derive(Default)]
-struct Pause {
-    until: Option<Instant>,
-    /// In a row.
-    count: u32,
-}
-
 /// An attempt that has ended.
 struct Ended {
     delivery: StoredDelivery,
     target: Arc<Target>,
     attempted: Attempted,
-}
-
-/// The end of an attempt or of a delivery, on its way into the store.
-pub(super) struct Conclusion {
-    pub(super) delivery: StoredDelivery,
-    pub(super) finish: Finish,
 }
 
 /// What comes next.
@@ -222,7 +209,12 @@ impl Runner {
         }
         let (claims, conclusions) = self.sort(due.ready, &target);
         self.conclude(conclusions).await;
+        let claimed = claims.len();
         match self.claim(claims).await {
+            // Somebody else is at it: looking again at once would find the same.
+            Ok(won) if won.is_empty() && claimed > 0 => {
+                Pace::Rest(Some(Instant::now() + STORE_PAUSE))
+            }
             Ok(won) => {
                 for delivery in won {
                     self.attempt(delivery, &target);
@@ -236,7 +228,7 @@ impl Runner {
     /// How many attempts may start now; an error says when to ask again.
     fn permission(&mut self) -> Result<usize, Instant> {
         let now = Instant::now();
-        if let Some(until) = self.pause.until.filter(|until| now < *until) {
+        if let Some(until) = self.pause.until(now) {
             return Err(until);
         }
         let room = self.breaker.room(self.attempts.len(), now)?;
@@ -350,17 +342,7 @@ impl Runner {
         } = ended;
         self.learn(&verdict, &target.spec.delivery);
         let now = self.engine.clock.now();
-        let next = next(&verdict, &target.spec.delivery, &delivery, now);
-        Conclusion {
-            finish: Finish {
-                id: delivery.id,
-                attempts: delivery.attempts,
-                at: now,
-                answer: Some(answer),
-                next,
-            },
-            delivery,
-        }
+        Conclusion::attempted(delivery, &verdict, answer, &target.spec.delivery, now)
     }
 
     /// What an attempt tells about the destination.
@@ -377,7 +359,7 @@ impl Runner {
         if verdict.pause {
             self.pause.extend(verdict.retry_after, settings, now);
         } else if verdict.class == Class::Delivered {
-            self.pause.count = 0;
+            self.pause.over();
         }
     }
 
@@ -502,90 +484,4 @@ impl Runner {
         let wait = at.duration_since(self.engine.clock.now());
         Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO)
     }
-}
-
-impl Pause {
-    /// Waits for what the answer said, else for a backoff that grows with each pause in a row. Answers
-    /// to attempts that were in flight together are one pause.
-    fn extend(
-        &mut self,
-        retry_after: Option<Duration>,
-        settings: &snapshot::Delivery,
-        now: Instant,
-    ) {
-        let paused = self.until.filter(|until| now < *until);
-        let wait = match (retry_after, paused) {
-            (Some(wait), _) => backoff::delay_after(settings, wait),
-            (None, Some(_)) => return,
-            (None, None) => {
-                self.count = self.count.saturating_add(1);
-                backoff::delay(settings, self.count)
-            }
-        };
-        self.until = Some(paused.map_or(now + wait, |until| until.max(now + wait)));
-    }
-}
-
-impl Conclusion {
-    /// A delivery that ends without an attempt.
-    fn dead(delivery: StoredDelivery, at: Timestamp, reason: DeadReason) -> Self {
-        Self {
-            finish: Finish {
-                id: delivery.id,
-                attempts: delivery.attempts,
-                at,
-                answer: None,
-                next: Next::Dead(reason),
-            },
-            delivery,
-        }
-    }
-
-    /// A delivery that was interrupted, and is not to be attempted again.
-    fn interrupted(delivery: StoredDelivery, at: Timestamp) -> Self {
-        let answer = Answer {
-            status: None,
-            reason: Verdict::interrupted().reason.to_owned(),
-            ambiguous: true,
-            excerpt: None,
-        };
-        let mut conclusion = Self::dead(delivery, at, DeadReason::Ambiguous);
-        conclusion.finish.answer = Some(answer);
-        conclusion
-    }
-}
-
-/// What comes after an attempt.
-fn next(
-    verdict: &Verdict,
-    settings: &snapshot::Delivery,
-    delivery: &StoredDelivery,
-    now: Timestamp,
-) -> Next {
-    match verdict.class {
-        Class::Delivered => Next::Delivered,
-        Class::Refused => Next::Dead(DeadReason::Refused),
-        Class::Ambiguous if settings.on_ambiguous == OnAmbiguous::DeadLetter => {
-            Next::Dead(DeadReason::Ambiguous)
-        }
-        Class::Retry | Class::RateLimited | Class::Ambiguous => {
-            if overdue(delivery, settings, now) {
-                return Next::Dead(DeadReason::GaveUp);
-            }
-            let delay = verdict.retry_after.map_or_else(
-                || backoff::delay(settings, delivery.attempts),
-                |wait| backoff::delay_after(settings, wait),
-            );
-            Next::RetryAt(now.saturating_add(delay).unwrap_or(Timestamp::MAX))
-        }
-    }
-}
-
-/// Whether `giveUpAfter` has passed since the plan.
-fn overdue(delivery: &StoredDelivery, settings: &snapshot::Delivery, now: Timestamp) -> bool {
-    let limit = settings.give_up_after.to_std();
-    delivery
-        .planned_at
-        .saturating_add(limit)
-        .is_ok_and(|limit| now >= limit)
 }

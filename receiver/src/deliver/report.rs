@@ -6,7 +6,7 @@
 use prometheus::Histogram;
 use tokio::task::JoinError;
 
-use super::lane::Conclusion;
+use super::outcome::Conclusion;
 use crate::metrics::Metrics;
 use crate::plan::Lane;
 use crate::store::{self, Next};

@@ -1,6 +1,8 @@
 //! One attempt over real sockets: what is on the wire, and what each way to fail is taken for.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,11 +11,17 @@ use futures::future::BoxFuture;
 use hookswitch_crds::duration::Duration as Span;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{Destination, Header, HeaderValue, OnAmbiguous, ResolvedSecret};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::bench::{delivery, destination};
@@ -349,19 +357,28 @@ async fn connections_are_kept_but_where_a_broken_one_would_be_fatal() {
     }
 }
 
-#[tokio::test]
-async fn a_certificate_is_checked_against_the_trusted_ones_and_the_name() {
+/// A server's TLS for `crm.example`, and the roots that trust it.
+fn tls(protocols: &[&str]) -> (TlsAcceptor, RootCertStore) {
     let issued = rcgen::generate_simple_self_signed(vec!["crm.example".to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(issued.cert.der().clone()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der());
-    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![issued.cert.der().clone()], key.unwrap())
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    tls.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    (TlsAcceptor::from(Arc::new(tls)), roots)
+}
+
+#[tokio::test]
+async fn a_certificate_is_checked_against_the_trusted_ones_and_the_name() {
+    let (acceptor, roots) = tls(&["http/1.1"]);
     let server = Server::start_with(respond("200 OK", "", "ok"), Some(acceptor)).await;
     let port = server.address.port();
 
@@ -378,4 +395,41 @@ async fn a_certificate_is_checked_against_the_trusted_ones_and_the_name() {
     let attempted = once(to("crm.example")).await;
     assert_eq!(attempted.verdict.reason, reason::TLS, "{attempted:?}");
     assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn http_2_is_used_where_it_is_offered_and_judged_alike() {
+    let (acceptor, roots) = tls(&["h2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
+        let count = AtomicUsize::new(0);
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                assert_eq!(request.version(), http::Version::HTTP_2);
+                assert_eq!(request.headers()["content-length"], "16");
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(body.len(), 16);
+                if !first {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(http::Response::new(Full::new(body)))
+            }
+        });
+        let _ended = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(stream, service)
+            .await;
+    });
+    let network = network(roots, vec![vec![LOOPBACK]]);
+    let to = local(format!("https://crm.example:{port}/"));
+    let target = prepare(to, &network).unwrap();
+    let answered = attempt(&target, &planned()).await;
+    assert_eq!(answered.verdict.class, Class::Delivered, "{answered:?}");
+    let unanswered = attempt(&target, &planned()).await;
+    assert_eq!(unanswered.verdict.reason, reason::TIMEOUT, "{unanswered:?}");
+    assert!(unanswered.answer.ambiguous);
 }
