@@ -32,6 +32,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use names::nearest;
 pub use value::Variables;
 
 /// The longest source, in bytes.

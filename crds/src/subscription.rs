@@ -22,6 +22,7 @@ mod field_source;
 mod verification;
 
 pub use field_source::FieldSource;
+pub(crate) use field_source::{HEADER, POINTER};
 pub use verification::{
     Algorithm, Encoding, HeaderToken, Hmac, Layout, MessagePart, SecretEncoding, TimestampUnit,
     Verification,

@@ -18,9 +18,11 @@ use serde_json::Value as Json;
 use self::schema::Schema;
 use crate::crd;
 use crate::event_route::{EventRoute, EventRouteSpec};
-use crate::subscription::{FieldSource, WebhookSubscription, WebhookSubscriptionSpec};
+use crate::subscription::{WebhookSubscription, WebhookSubscriptionSpec};
 
+mod check;
 mod schema;
+mod shape;
 
 /// A rule that an object breaks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,21 +39,42 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Reads a spec from its JSON.
+/// A kind of object that [`read`] reads.
+pub trait Resource: DeserializeOwned {
+    /// Removes nulls from a spec and gives every field that is unknown, missing or of another type.
+    fn prepare(spec: &mut Json) -> Vec<Violation>;
+}
+
+impl Resource for WebhookSubscription {
+    fn prepare(spec: &mut Json) -> Vec<Violation> {
+        SUBSCRIPTION.prepare(spec)
+    }
+}
+
+impl Resource for EventRoute {
+    fn prepare(spec: &mut Json) -> Vec<Violation> {
+        ROUTE.prepare(spec)
+    }
+}
+
+/// Reads an object from its JSON. A null is a field that is left out, but for those in a body.
 ///
 /// # Errors
-/// The first field that has no place in the spec, is missing or is of another type. What can be
-/// read may still break a rule: `validate` tells.
-pub fn read<Spec: DeserializeOwned>(spec: &Json) -> Result<Spec, Violation> {
-    serde_path_to_error::deserialize(spec).map_err(|error| {
-        let field = match error.path().to_string() {
-            root if root == "." => "spec".to_owned(),
-            path => format!("spec.{path}"),
-        };
-        Violation {
-            field,
+/// Every field that is unknown, missing or of another type. What can be read may still break a
+/// rule: `validate` of its spec tells.
+pub fn read<Kind: Resource>(mut object: Json) -> Result<Kind, Vec<Violation>> {
+    let misfits = object
+        .get_mut("spec")
+        .map(Kind::prepare)
+        .unwrap_or_default();
+    if !misfits.is_empty() {
+        return Err(misfits);
+    }
+    serde_path_to_error::deserialize(object).map_err(|error| {
+        vec![Violation {
+            field: error.path().to_string(),
             message: error.into_inner().to_string(),
-        }
+        }]
     })
 }
 
@@ -79,24 +102,6 @@ impl WebhookSubscriptionSpec {
                 });
             }
         }
-        if let Some(fields) = &self.fields {
-            for (name, source) in [
-                ("type", &fields.r#type),
-                ("id", &fields.id),
-                ("time", &fields.time),
-                ("subject", &fields.subject),
-                ("sender", &fields.sender),
-            ] {
-                let field = format!("spec.fields.{name}");
-                if let Some((below, message)) = source.as_ref().and_then(FieldSource::problem) {
-                    violations.retain(|found| found.field != field);
-                    violations.push(Violation {
-                        field: field + below,
-                        message,
-                    });
-                }
-            }
-        }
         violations
     }
 }
@@ -112,15 +117,13 @@ impl EventRouteSpec {
 }
 
 fn against(schema: &Schema, spec: &impl Serialize) -> Vec<Violation> {
-    let mut violations = Vec::new();
     match serde_json::to_value(spec) {
-        Ok(json) => schema.check(&json, "spec", &mut violations),
-        Err(error) => violations.push(Violation {
+        Ok(json) => schema.broken_rules(&json),
+        Err(error) => vec![Violation {
             field: "spec".to_owned(),
             message: format!("can't be written as JSON: {error}"),
-        }),
+        }],
     }
-    violations
 }
 
 #[expect(

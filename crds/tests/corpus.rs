@@ -11,8 +11,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hookswitch_crds::event_route::EventRouteSpec;
-use hookswitch_crds::subscription::WebhookSubscriptionSpec;
+use hookswitch_crds::event_route::EventRoute;
+use hookswitch_crds::subscription::WebhookSubscription;
 use hookswitch_crds::validation::{Violation, read};
 use serde_json::Value as Json;
 
@@ -71,13 +71,14 @@ fn expectation(text: &str) -> Bad {
 /// Reads the object as every program does, and checks it.
 fn violations(text: &str) -> Vec<Violation> {
     let object: Json = serde_saphyr::from_str(text).unwrap();
-    let spec = &object["spec"];
-    let checked = match object["kind"].as_str().unwrap() {
-        "WebhookSubscription" => read(spec).map(|spec: WebhookSubscriptionSpec| spec.validate()),
-        "EventRoute" => read(spec).map(|spec: EventRouteSpec| spec.validate()),
+    let checked = match object["kind"].as_str().unwrap().to_owned().as_str() {
+        "WebhookSubscription" => {
+            read(object).map(|object: WebhookSubscription| object.spec.validate())
+        }
+        "EventRoute" => read(object).map(|object: EventRoute| object.spec.validate()),
         kind => panic!("no such kind: {kind}"),
     };
-    checked.unwrap_or_else(|violation| vec![violation])
+    checked.unwrap_or_else(|violations| violations)
 }
 
 #[test]

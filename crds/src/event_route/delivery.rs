@@ -72,7 +72,7 @@ pub enum OnAmbiguous {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimit {
     /// Attempts a second; may be a fraction, as 0.33 for 20 a minute.
-    #[schemars(range(min = 0.001, max = 10000.0))]
+    #[schemars(extend("minimum" = 0, "exclusiveMinimum" = true, "maximum" = 10_000))]
     pub per_second: f64,
     /// How many may go at once. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]

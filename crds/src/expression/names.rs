@@ -193,7 +193,7 @@ pub(super) fn written(function: &str) -> &str {
 }
 
 /// The name among `known` that was probably meant.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| (distance(name, candidate), candidate))

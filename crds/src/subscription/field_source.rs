@@ -8,10 +8,10 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a pointer must look like.
-const POINTER: &str = "^(/([^~/]|~0|~1)*)+$";
+pub(crate) const POINTER: &str = "^(/([^~/]|~0|~1)*)+$";
 
-/// The most characters of one.
-const MAX_LENGTH: usize = 512;
+/// What a header's name must look like.
+pub(crate) const HEADER: &str = "^[-!#$%&*+.^_`|~0-9A-Za-z]+$";
 
 /// A place in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,45 +20,6 @@ pub enum FieldSource {
     Pointer(String),
     /// A header's name.
     Header(String),
-}
-
-impl FieldSource {
-    /// What is wrong with it: the place below the field, and the remedy.
-    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
-        match self {
-            Self::Pointer(pointer) if !is_pointer(pointer) => Some((
-                "",
-                format!(
-                    "`{pointer}` is no JSON pointer: write it as in /event_type, or {{header: Name}}"
-                ),
-            )),
-            Self::Header(name) if !is_header_name(name) => Some((
-                ".header",
-                format!(
-                    "`{name}` is no header's name: write it without its colon, as in X-GitHub-Event"
-                ),
-            )),
-            Self::Pointer(_) | Self::Header(_) => None,
-        }
-    }
-}
-
-/// True for RFC 6901's pointers to a member, as the schema has them.
-fn is_pointer(text: &str) -> bool {
-    text.chars().count() <= MAX_LENGTH
-        && text.starts_with('/')
-        && text
-            .split('~')
-            .skip(1)
-            .all(|rest| rest.starts_with(['0', '1']))
-}
-
-/// True for RFC 9110's `token`, as the schema has it for other headers.
-fn is_header_name(name: &str) -> bool {
-    (1..=256).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-!#$%&*+.^_`|~".contains(&byte))
 }
 
 /// The form of a header in YAML.
@@ -105,8 +66,9 @@ impl<'de> Deserialize<'de> for FieldSource {
     }
 }
 
-/// A text or an object: a structural schema has no type for that, so the API server checks the
-/// text alone, and the rest is checked when the object is compiled.
+/// A text or an object. A structural schema has no type for that, and where there is no type there
+/// are no CEL rules: bounds and patterns hold for the one or the other, and numbers and lists are
+/// only refused when the object is compiled.
 impl JsonSchema for FieldSource {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "FieldSource".into()
@@ -119,8 +81,18 @@ impl JsonSchema for FieldSource {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-preserve-unknown-fields": true,
-            "maxLength": MAX_LENGTH,
+            "maxLength": 512,
             "pattern": POINTER,
+            "maxProperties": 1,
+            "required": ["header"],
+            "properties": {
+                "header": {
+                    "description": "The name of the header that holds the attribute.",
+                    "type": "string",
+                    "maxLength": 256,
+                    "pattern": HEADER,
+                },
+            },
         })
     }
 }
