@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::snapshot::Snapshot;
+use hookswitch_crds::validation::{self, Resource, Violation};
 use hookswitch_operator::compile::{
     self, Conditions, Effect, Objects, Problem, Settings, Unreadable, compile,
 };
-use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Diagnostic, Severity};
@@ -196,7 +196,7 @@ impl Project {
     }
 
     /// Reads an object as its kind.
-    fn read<T: DeserializeOwned>(
+    fn read<T: Resource>(
         &mut self,
         object: &Object,
         kind: compile::Kind,
@@ -209,28 +209,34 @@ impl Project {
         if let Some(metadata) = json.get_mut("metadata").and_then(Json::as_object_mut) {
             metadata.insert("generation".into(), generation.into());
         }
-        match serde_path_to_error::deserialize(json) {
+        match validation::read(json) {
             Ok(read) => Some(Arc::new(read)),
-            Err(error) => {
-                let field = error.path().to_string();
-                let message = error.into_inner().to_string();
-                gathered.problems.push(
-                    object
-                        .problem(&field, message.clone())
-                        .reason(reason::UNREADABLE),
-                );
+            Err(violations) => {
                 gathered.objects.unreadable.push(Unreadable {
                     kind,
                     key: object.id.key.clone(),
                     uid: String::new(),
                     created: None,
                     generation,
-                    message: format!("{field}: {message}"),
+                    message: listed(&violations),
                 });
+                gathered
+                    .problems
+                    .extend(violations.into_iter().map(|violation| {
+                        object
+                            .problem(&violation.field, violation.message)
+                            .reason(reason::UNREADABLE)
+                    }));
                 None
             }
         }
     }
+}
+
+/// All of them in one line, for a condition.
+fn listed(violations: &[Violation]) -> String {
+    let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }
 
 fn kind(kind: compile::Kind) -> Kind {
