@@ -70,6 +70,9 @@ pub enum Error {
     /// The file is damaged. It is never repaired silently.
     #[error("the store's file is damaged: {0}")]
     Corrupt(String),
+    /// It can't be opened as it is: in use, not ours, newer than we are, or not readable.
+    #[error("the store can't be opened: {0}")]
+    Open(String),
     /// Reading failed; writing goes on.
     #[error("reading from the store failed: {0}")]
     Read(String),
@@ -85,6 +88,7 @@ impl Error {
             Self::Conflict => "conflict",
             Self::Stopped(_) => "stopped",
             Self::Corrupt(_) => "corrupt",
+            Self::Open(_) => "open",
             Self::Read(_) => "read",
         }
     }
@@ -417,7 +421,8 @@ pub trait Store: Send + Sync + 'static {
     fn guard(&self, questions: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>>;
 
     /// Appends the plans of consecutive events, all or none, where `after` is the last planned place.
-    /// Deliveries are due at their plan's `planned_at`.
+    /// Deliveries are due at their plan's `planned_at`. One without a request can't wait: it is a dead
+    /// letter, [`DeadReason::RuleError`] where it names no other reason.
     ///
     /// Errors: [`Error::Conflict`] where `after` is stale, or an echo mark is used up.
     ///

@@ -61,6 +61,7 @@ mod outcome;
 mod plan;
 mod read;
 mod reader;
+mod recent;
 mod remove;
 mod schema;
 mod state;
@@ -94,8 +95,9 @@ impl Embedded {
     /// cut off come back as interrupted. Blocks for some milliseconds.
     ///
     /// # Errors
-    /// - [`Error::Read`] where the directory can't be used, or another process uses it.
-    /// - [`Error::Corrupt`] where the file is damaged, not ours, or written by a newer version.
+    /// - [`Error::Open`] where the directory can't be used or another process uses it, and where the
+    ///   file is not ours or written by a newer version.
+    /// - [`Error::Corrupt`] where the file or its log is damaged.
     /// - [`Error::Full`] where the disk is.
     pub fn open(options: Options) -> Result<Self, Error> {
         let Options { dir, metrics } = options;
@@ -116,14 +118,16 @@ impl Embedded {
             shared: Arc::clone(&shared),
             commit_seconds: metrics.store_commit_seconds,
             batch_size: metrics.store_batch_size,
+            too_long: writer::TOO_LONG,
         };
         let (queue, operations) = mpsc::channel(writer::QUEUE);
         let writer = std::thread::Builder::new()
             .name("store-write".to_owned())
             .spawn(move || {
+                let ended = Ended(Arc::clone(&writer.shared));
                 writer.run(operations);
                 // Another process may have the directory only now.
-                drop(lock);
+                drop((ended, lock));
             })
             .map_err(|error| unusable(&dir, &error))?;
         Ok(Self {
@@ -191,7 +195,8 @@ impl Store for Embedded {
 
     fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>> {
         Box::pin(async {
-            let mut keys: Vec<ObjectKey> = lock(&self.shared.recent).keys().cloned().collect();
+            let mut keys: Vec<ObjectKey> =
+                lock(&self.shared.recent).subscriptions().cloned().collect();
             keys.extend(self.read(read::backlog).await?);
             keys.sort();
             keys.dedup();
@@ -206,11 +211,15 @@ impl Store for Embedded {
     ) -> Pending<'_, (u64, Vec<StoredEvent>)> {
         let subscription = subscription.clone();
         Box::pin(async move {
+            self.health()?;
             // Memory first, then the file: what moves to the backlog in between is in both.
-            let recent = lock(&self.shared.recent)
-                .get(&subscription)
-                .map(|queue| queue.iter().copied().take(limit).collect())
-                .unwrap_or_default();
+            let recent = {
+                let recent = lock(&self.shared.recent);
+                if let Some(next) = recent.next(&subscription, limit) {
+                    return Ok(next);
+                }
+                recent.seqs(&subscription).take(limit).collect()
+            };
             self.read(move |connection| read::unplanned(connection, &subscription, recent, limit))
                 .await
         })
@@ -258,10 +267,7 @@ impl Store for Embedded {
     ) -> Pending<'_, Purged> {
         Box::pin(async move {
             let retentions: HashMap<_, _> = retentions.into_iter().collect();
-            let unplanned = lock(&self.shared.recent)
-                .values()
-                .filter_map(|queue| queue.front().copied())
-                .min();
+            let unplanned = lock(&self.shared.recent).first();
             let victims = self
                 .read(move |connection| {
                     read::victims(connection, now, &retentions, &default, unplanned)
@@ -330,6 +336,15 @@ impl Drop for Embedded {
     }
 }
 
+/// Says that the engine has stopped when the writer's thread ends, by a panic too.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.stopped.get_or_init(|| "its writer has ended".into());
+    }
+}
+
 fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
         if thread.join().is_err() {
@@ -360,7 +375,7 @@ fn resume(connection: &Connection, planning: &[u64]) -> rusqlite::Result<()> {
 }
 
 fn unusable(dir: &Path, error: &std::io::Error) -> Error {
-    Error::Read(format!(
+    Error::Open(format!(
         "the data directory {} can't be used: {error}",
         dir.display()
     ))

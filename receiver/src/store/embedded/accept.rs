@@ -4,7 +4,7 @@ use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::codec::{disposition_code, micros, unsigned};
+use super::codec::{self, disposition_code, micros, unsigned};
 use super::dedup::{self, Key, Seen};
 use super::fault::{Fault, ReadFault};
 use super::state::{Shared, State};
@@ -22,7 +22,10 @@ pub(super) struct Accept {
 }
 
 impl Accept {
-    pub(super) fn new(new: NewEvent) -> Self {
+    pub(super) fn new(mut new: NewEvent) -> Self {
+        // As the file holds them: who reads must not see the difference.
+        new.event.accepted_at = codec::rounded(new.event.accepted_at);
+        new.event.time = new.event.time.map(codec::rounded);
         let key = dedup::key(&new.event.subscription, &new.event.id);
         Self { new, key }
     }
@@ -41,14 +44,14 @@ impl State {
         &mut self,
         connection: &Connection,
         shared: &Shared,
-        accept: &Accept,
+        accept: Accept,
     ) -> Result<Result<Accepted, Error>, Fault> {
-        let Accept { new, key } = accept;
+        let Accept { mut new, key } = accept;
         let event = &new.event;
         let digest = dedup::half(&new.digest);
         let seen = self
             .dedup
-            .look_up(connection, key, &digest, micros(event.accepted_at))?;
+            .look_up(connection, &key, &digest, micros(event.accepted_at))?;
         if seen == Seen::Same {
             return Ok(Ok(Accepted::Duplicate));
         }
@@ -92,8 +95,9 @@ impl State {
                     event.body.as_ref(),
                 ])
             })?;
-        self.dedup.remember(*key, digest, remember_until);
-        self.accepted(at, seq, event.uid.as_bytes(), bytes);
+        self.dedup.remember(key, digest, remember_until);
+        new.event.disposition = disposition;
+        self.accepted(at, seq, new.event, bytes);
         if self.is_full() {
             self.flush(connection, shared)?;
         }

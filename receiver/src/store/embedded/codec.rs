@@ -70,6 +70,11 @@ pub(super) fn timestamp(micros: i64) -> Result<Timestamp, Damage> {
         .map_err(|_| Damage(format!("{micros} is not a time in microseconds")))
 }
 
+/// A time as it is read back.
+pub(super) fn rounded(time: Timestamp) -> Timestamp {
+    timestamp(micros(time)).unwrap_or(time)
+}
+
 /// A span in microseconds.
 pub(super) fn span(duration: Duration) -> i64 {
     duration.as_millis().saturating_mul(1000)

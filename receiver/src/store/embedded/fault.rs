@@ -101,10 +101,10 @@ pub(super) fn at_open(path: &Path, error: &rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(code) if is_damage(code) => damaged(path, &error.to_string()),
         Some(ErrorCode::DiskFull) => Error::Full(format!(
-            "{} can't be opened ({error}): free some space, then start again",
+            "{} can't be opened: free some space, then start again",
             path.display()
         )),
-        _ => Error::Read(format!("{} can't be opened: {error}", path.display())),
+        _ => Error::Open(format!("{}: {error}", path.display())),
     }
 }
 

@@ -17,7 +17,7 @@ impl Lock {
     /// Takes the lock, or says who has it.
     pub(super) fn take(dir: &Path) -> Result<Self, Error> {
         let unusable = |error: std::io::Error| {
-            Error::Read(format!(
+            Error::Open(format!(
                 "the data directory {} can't be used: {error}",
                 dir.display()
             ))
@@ -39,7 +39,7 @@ impl Lock {
                     }
                     _ => "another process".to_owned(),
                 };
-                return Err(Error::Read(format!(
+                return Err(Error::Open(format!(
                     "the data directory {} is in use by {holder}: stop that one, or choose another directory with --data",
                     dir.display()
                 )));

@@ -13,7 +13,7 @@ use super::codec::{
 use super::fault::{Fault, ReadFault};
 use super::state::{Shared, State};
 use crate::event::Disposition;
-use crate::plan::{FrozenBody, NewDelivery, Plan};
+use crate::plan::{DeadReason, FrozenBody, NewDelivery, Plan};
 use crate::store::{Error, delivery_bytes};
 
 /// Plans of consecutive events, with their lists as they are kept.
@@ -77,11 +77,11 @@ impl State {
         for encoded in &append.plans {
             bytes = bytes.saturating_add(self.append(connection, shared, subscription, encoded)?);
         }
-        connection
-            .prepare_cached("DELETE FROM backlog WHERE subscription = ? AND seq <= ?")
-            .and_then(|mut delete| delete.execute((subscription, last)))?;
+        let backlog = self.subscription_at(at).is_some_and(|found| found.backlog)
+            && shrink_backlog(connection, subscription, last)?;
         if let Some(subscription) = self.change_subscription(at) {
             subscription.planned = last;
+            subscription.backlog = backlog;
             subscription.bytes = subscription.bytes.saturating_add(bytes);
         }
         Ok(Ok(()))
@@ -172,6 +172,10 @@ impl State {
         planned_at: i64,
         delivery: &NewDelivery,
     ) -> Result<(), ReadFault> {
+        // What has nothing to send can't wait for its turn.
+        let dead = delivery
+            .dead
+            .or_else(|| delivery.request.is_none().then_some(DeadReason::RuleError));
         let lane = self.lane(connection, &delivery.lane)?;
         let rule = self.rule(connection, &delivery.rule)?;
         let shape = match &delivery.request {
@@ -182,7 +186,7 @@ impl State {
             .ordered_by
             .as_deref()
             .map(|subject| chain(lane, subscription, subject));
-        let (state, ended_at, reason) = match delivery.dead {
+        let (state, ended_at, reason) = match dead {
             Some(reason) => (state::DEAD, Some(planned_at), Some(reason_code(reason))),
             None if is_pending(connection, chain)? => (state::BLOCKED, None, None),
             None => (state::READY, None, None),
@@ -216,7 +220,7 @@ impl State {
                 .prepare_cached("INSERT INTO rendered (key, digest, body) VALUES (?, ?, ?)")?
                 .execute((key, codec::short_digest(&[body]), body.as_ref()))?;
         }
-        if delivery.dead.is_some() {
+        if dead.is_some() {
             self.count(lane, 0, 1);
             return Ok(());
         }
@@ -268,6 +272,20 @@ pub(super) fn delete_mark(connection: &Connection, id: &Uuid) -> Result<(), Read
         .prepare_cached("DELETE FROM mark WHERE id = ?")?
         .execute([id.as_bytes()])?;
     Ok(())
+}
+
+/// Takes planned events out of the backlog, and says whether others are left.
+fn shrink_backlog(
+    connection: &Connection,
+    subscription: i64,
+    last: i64,
+) -> Result<bool, ReadFault> {
+    connection
+        .prepare_cached("DELETE FROM backlog WHERE subscription = ? AND seq <= ?")?
+        .execute((subscription, last))?;
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM backlog WHERE subscription = ? LIMIT 1")?
+        .exists([subscription])?)
 }
 
 /// Whether every mark that the plans use up is there, and used once.

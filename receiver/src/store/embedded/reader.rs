@@ -1,5 +1,6 @@
 //! The threads that read. They have their own connections and never make the writer wait.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -38,7 +39,7 @@ impl Readers {
             let thread = std::thread::Builder::new()
                 .name(format!("store-read-{number}"))
                 .spawn(move || run(&connection, &jobs))
-                .map_err(|error| Error::Read(format!("no thread for the store: {error}")))?;
+                .map_err(|error| Error::Open(format!("no thread for the store: {error}")))?;
             threads.push(thread);
         }
         Ok(Self {
@@ -85,7 +86,12 @@ fn run(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Option<Job>>>) {
     loop {
         let job = lock(jobs).blocking_recv();
         match job {
-            Some(Some(job)) => job(connection),
+            Some(Some(job)) => {
+                // Who asked is told, since the answer's other end is dropped; the next ones are served.
+                if catch_unwind(AssertUnwindSafe(|| job(connection))).is_err() {
+                    tracing::error!("a read of the store panicked");
+                }
+            }
             Some(None) | None => return,
         }
     }

@@ -18,6 +18,9 @@ const CHECKED_AT_OPEN: u64 = 32 << 20;
 /// Statements kept prepared by each connection: more than there are.
 const STATEMENTS: usize = 128;
 
+/// How long to wait for somebody who looks with `sqlite3`.
+pub(super) const BUSY: Duration = Duration::from_secs(10);
+
 /// Settings of the file and of the connection that writes. Each with its reason.
 const WRITER: &str = "
     PRAGMA journal_mode = WAL;           -- a commit is one append and one sync; readers never wait
@@ -195,7 +198,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
         Ok(None) => {}
         Ok(Some(what)) => return Err(fault::damaged(path, &what)),
         Err(error) => {
-            return Err(Error::Read(format!(
+            return Err(Error::Open(format!(
                 "the log of {} can't be read: {error}",
                 path.display()
             )));
@@ -245,7 +248,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
 
 fn common(connection: &Connection) -> rusqlite::Result<()> {
     // Nobody else may write here, but somebody may look with `sqlite3`.
-    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.busy_timeout(BUSY)?;
     // A checkpoint is the writer's to decide: after a failed sync there must be none, not even at close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -275,13 +278,13 @@ fn prepare_file(connection: &Connection, path: &Path) -> Result<(), Error> {
             .map_err(|error| fault::at_open(path, &error));
     }
     if application != APPLICATION_ID {
-        return Err(Error::Corrupt(format!(
+        return Err(Error::Open(format!(
             "{} is an SQLite database, but not one of Hookswitch's (application_id {application:#x}): choose another data directory",
             path.display()
         )));
     }
     if version != VERSION {
-        return Err(Error::Corrupt(format!(
+        return Err(Error::Open(format!(
             "{} has layout {version} and this program knows layout {VERSION}: run the version of Hookswitch that wrote it, or a newer one",
             path.display()
         )));

@@ -1,7 +1,7 @@
 //! What the writer keeps in memory: all of it can be read from the file again, and is after a
 //! rollback.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hookswitch_crds::key::ObjectKey;
@@ -10,6 +10,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::codec::unsigned;
 use super::dedup::{self, Dedup};
 use super::fault::ReadFault;
+use super::recent::{Recent, Waiting};
+use crate::event::Event;
 use crate::plan::Lane;
 
 /// Lists of verdicts that are kept once and referred to. Most events of a type share theirs.
@@ -18,8 +20,8 @@ const SHARED_VERDICTS: usize = 1024;
 /// What the writer shares with those who read. It shows what is committed.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Events without a plan that are recent, by subscription, in accept order.
-    pub(super) recent: Mutex<HashMap<ObjectKey, VecDeque<i64>>>,
+    /// Events without a plan that are recent.
+    pub(super) recent: Mutex<Recent>,
     /// Why the engine has stopped.
     pub(super) stopped: OnceLock<Arc<str>>,
     /// Events that the process did not survive planning.
@@ -56,8 +58,10 @@ pub(super) struct Subscription {
     pub(super) id: i64,
     pub(super) planned: i64,
     pub(super) bytes: u64,
+    /// Whether events without a plan stand in the backlog.
+    pub(super) backlog: bool,
     /// Accepted in this transaction.
-    fresh: Vec<i64>,
+    fresh: Vec<Waiting>,
     changed: bool,
 }
 
@@ -143,7 +147,9 @@ impl State {
 
     fn load_subscriptions(&mut self, connection: &Connection) -> Result<(), ReadFault> {
         let mut statement = connection.prepare_cached(
-            "SELECT id, namespace, name, planned, bytes FROM subscription ORDER BY id",
+            "SELECT id, namespace, name, planned, bytes, EXISTS \
+             (SELECT 1 FROM backlog WHERE backlog.subscription = subscription.id) \
+             FROM subscription ORDER BY id",
         )?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
@@ -159,6 +165,7 @@ impl State {
                 id: row.get(0)?,
                 planned,
                 bytes: unsigned(row.get(4)?),
+                backlog: row.get(5)?,
                 fresh: Vec::new(),
                 changed: false,
             });
@@ -190,11 +197,7 @@ impl State {
     }
 
     /// Reads the recent events again: their dedup entries, their uids, and who has no plan.
-    fn load_recent(
-        &mut self,
-        connection: &Connection,
-    ) -> Result<HashMap<ObjectKey, VecDeque<i64>>, ReadFault> {
-        let mut recent: HashMap<ObjectKey, VecDeque<i64>> = HashMap::new();
+    fn load_recent(&mut self, connection: &Connection) -> Result<Recent, ReadFault> {
         let mut statement = connection.prepare_cached(
             "SELECT seq, subscription, uid, id, digest, remember_until FROM event WHERE seq > ? ORDER BY seq",
         )?;
@@ -204,7 +207,8 @@ impl State {
             let digest: [u8; 32] = row.get(4)?;
             self.next_seq = self.next_seq.max(seq + 1);
             self.recent.add(&row.get(2)?);
-            let Some(subscription) = place(row.get(1)?).and_then(|at| self.subscriptions.get(at))
+            let Some(subscription) =
+                place(row.get(1)?).and_then(|at| self.subscriptions.get_mut(at))
             else {
                 continue;
             };
@@ -215,11 +219,12 @@ impl State {
                 row.get(5)?,
             );
             if seq > subscription.planned {
-                recent
-                    .entry(subscription.key.clone())
-                    .or_default()
-                    .push_back(seq);
+                subscription.fresh.push(Waiting { seq, event: None });
             }
+        }
+        let mut recent = Recent::default();
+        for subscription in &mut self.subscriptions {
+            subscription.show(&mut recent, self.flushed);
         }
         Ok(recent)
     }
@@ -245,6 +250,7 @@ impl State {
             id,
             planned: 0,
             bytes: 0,
+            backlog: false,
             fresh: Vec::new(),
             changed: false,
         });
@@ -280,12 +286,15 @@ impl State {
     }
 
     /// Notes a new event.
-    pub(super) fn accepted(&mut self, at: usize, seq: i64, uid: &[u8; 16], bytes: u64) {
+    pub(super) fn accepted(&mut self, at: usize, seq: i64, event: Event, bytes: u64) {
         self.next_seq = seq + 1;
-        self.recent.add(uid);
+        self.recent.add(event.uid.as_bytes());
         if let Some(subscription) = self.change_subscription(at) {
             subscription.bytes = subscription.bytes.saturating_add(bytes);
-            subscription.fresh.push(seq);
+            subscription.fresh.push(Waiting {
+                seq,
+                event: Some(event),
+            });
         }
     }
 
@@ -379,7 +388,7 @@ impl State {
             return Ok(Vec::new());
         };
         let recent = lock(&shared.recent);
-        let recent = recent.get(&subscription.key).into_iter().flatten().copied();
+        let recent = recent.seqs(&subscription.key);
         unplanned(
             connection,
             subscription.id,
@@ -428,16 +437,17 @@ impl State {
             let Some(subscription) = self.subscriptions.get(at) else {
                 continue;
             };
-            let known = recent.get(&subscription.key).into_iter().flatten();
+            let known = recent.seqs(&subscription.key);
+            let fresh = subscription.fresh.iter().map(|waiting| waiting.seq);
             let mut spilled = false;
-            for seq in known.chain(&subscription.fresh) {
-                if *seq > subscription.planned && *seq > self.flushed {
+            for seq in known.chain(fresh) {
+                if seq > subscription.planned && seq > self.flushed {
                     spill.execute((subscription.id, seq))?;
                     spilled = true;
                 }
             }
-            if spilled {
-                self.change_subscription(at);
+            if spilled && let Some(subscription) = self.change_subscription(at) {
+                subscription.backlog = true;
             }
         }
         self.chapter = Some(chapter);
@@ -497,24 +507,21 @@ impl State {
                 continue;
             };
             subscription.changed = false;
-            let gone = self.flushed.max(subscription.planned);
-            if !recent.contains_key(&subscription.key) {
-                if subscription.fresh.is_empty() {
-                    continue;
-                }
-                recent.insert(subscription.key.clone(), VecDeque::new());
-            }
-            if let Some(queue) = recent.get_mut(&subscription.key) {
-                while queue.front().is_some_and(|seq| *seq <= gone) {
-                    queue.pop_front();
-                }
-                queue.extend(subscription.fresh.drain(..).filter(|seq| *seq > gone));
-                if queue.is_empty() {
-                    recent.remove(&subscription.key);
-                }
-            }
-            subscription.fresh.clear();
+            subscription.show(&mut recent, self.flushed);
         }
+    }
+}
+
+impl Subscription {
+    /// Shows its events to those who read.
+    fn show(&mut self, recent: &mut Recent, flushed: i64) {
+        recent.update(
+            &self.key,
+            self.planned,
+            self.backlog,
+            flushed.max(self.planned),
+            self.fresh.drain(..),
+        );
     }
 }
 

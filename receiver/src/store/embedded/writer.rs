@@ -12,7 +12,7 @@
 //!   connection is dropped without another sync, and everything is answered with [`Error::Stopped`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
 use rusqlite::wal::CheckpointMode;
@@ -24,6 +24,7 @@ use super::fault::Fault;
 use super::outcome;
 use super::plan::Append;
 use super::remove::Victims;
+use super::schema;
 use super::state::{Shared, State};
 use crate::store::{Accepted, Claim, Error, Finish, Purged};
 
@@ -33,8 +34,11 @@ pub(super) const QUEUE: usize = 1024;
 const BATCH: usize = 512;
 /// Pages in the log that make a checkpoint due: 4 MiB. More at a time is a longer pause.
 const CHECKPOINT: i32 = 1000;
-/// Pages in the log that make the writer wait for readers, so that it starts over: 64 MiB.
-const TOO_LONG: i32 = 16_384;
+/// Pages in the log that make the writer wait for readers, so that it starts over: 64 MiB. Where they
+/// do not end in time it tries again after as many more.
+pub(super) const TOO_LONG: i32 = 16_384;
+/// How long the writer waits for them.
+const READERS_END: Duration = Duration::from_millis(100);
 
 /// Where an operation's outcome goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -67,6 +71,8 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) commit_seconds: Histogram,
     pub(super) batch_size: Histogram,
+    /// The length of the log, in pages, that is the next to be [`TOO_LONG`].
+    pub(super) too_long: i32,
 }
 
 impl Operation {
@@ -203,7 +209,7 @@ impl Writer {
         let failed;
         let outcome = match operation {
             Operation::Accept(accept, reply) => {
-                let result = state.accept(connection, shared, &accept);
+                let result = state.accept(connection, shared, *accept);
                 let (outcome, fault) = split(result, Ok(Accepted::Duplicate));
                 failed = fault;
                 Outcome::Accept(reply, outcome)
@@ -299,21 +305,32 @@ impl Writer {
         if self.shared.stopped.get().is_some() {
             return;
         }
-        let mode = match self
-            .connection
-            .wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::NOOP)
-        {
-            Ok((log, _)) if log >= TOO_LONG => CheckpointMode::TRUNCATE,
-            Ok((log, copied)) if log - copied >= CHECKPOINT => CheckpointMode::PASSIVE,
-            Ok(_) => return,
-            Err(error) => return self.after_checkpoint(error),
-        };
-        if let Err(error) = self
-            .connection
-            .wal_checkpoint_v2(Some(rusqlite::MAIN_DB), mode)
-        {
+        if let Err(error) = self.try_checkpoint() {
             self.after_checkpoint(error);
         }
+    }
+
+    fn try_checkpoint(&mut self) -> rusqlite::Result<()> {
+        let main = Some(rusqlite::MAIN_DB);
+        let (log, copied) = self
+            .connection
+            .wal_checkpoint_v2(main, CheckpointMode::NOOP)?;
+        if log < TOO_LONG {
+            self.too_long = TOO_LONG;
+        }
+        if log >= self.too_long {
+            self.too_long = log.saturating_add(TOO_LONG);
+            self.connection.busy_timeout(READERS_END)?;
+            let done = self
+                .connection
+                .wal_checkpoint_v2(main, CheckpointMode::TRUNCATE);
+            self.connection.busy_timeout(schema::BUSY)?;
+            done?;
+        } else if log - copied >= CHECKPOINT {
+            self.connection
+                .wal_checkpoint_v2(main, CheckpointMode::PASSIVE)?;
+        }
+        Ok(())
     }
 
     fn after_checkpoint(&mut self, error: rusqlite::Error) {
