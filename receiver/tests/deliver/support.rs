@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,8 +10,10 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use hookswitch_crds::duration::Duration as Span;
 use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{
-    CircuitBreaker, Delivery, Destination, DestinationKind, Format, Http, OnAmbiguous, Ordering,
+    CircuitBreaker, Delivery, Destination, DestinationKind, Format, Header, HeaderValue, Http,
+    OnAmbiguous, Ordering, ResolvedSecret,
 };
 use hookswitch_receiver::clock::Clock;
 use hookswitch_receiver::config::Config;
@@ -30,7 +32,47 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A destination that answers with what a function of (how often the key came, the body) says;
+/// In the credentials of every destination.
+pub(crate) const PLANTED_SECRET: &str = "planted/secret";
+/// In every event and delivery.
+pub(crate) const PLANTED_TEXT: &str = "planted-text";
+/// In every answer.
+pub(crate) const PLANTED_ANSWER: &str = "planted-answer";
+
+/// All that this process has logged, at the finest level. Every test begins to log before it does
+/// anything else, so nothing is missed.
+pub(crate) static LOG: LazyLock<Log> = LazyLock::new(|| {
+    let log = Log::default();
+    let lines = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || lines.clone())
+        .init();
+    log
+});
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A destination that answers with what a function of (how often the key came, the event's number) says;
 /// `None` never answers.
 pub(crate) struct Server {
     pub(crate) url: String,
@@ -47,13 +89,16 @@ impl Server {
         let router = Router::new().fallback(async move |headers: HeaderMap, body: Bytes| {
             let key = headers["idempotency-key"].to_str().unwrap().to_owned();
             let body = String::from_utf8(body.to_vec()).unwrap();
+            let body = body.split(' ').next().unwrap_or_default().to_owned();
             let times = {
                 let mut record = record.lock().unwrap();
                 record.push((key.clone(), body.clone()));
                 record.iter().filter(|(one, _)| *one == key).count()
             };
+            let token = headers["authorization"].to_str().unwrap();
+            let said = format!("{PLANTED_ANSWER}: {token} sent {PLANTED_TEXT}");
             match answer(times, &body) {
-                Some(status) => StatusCode::from_u16(status).unwrap(),
+                Some(status) => (StatusCode::from_u16(status).unwrap(), said),
                 None => std::future::pending().await,
             }
         });
@@ -68,8 +113,8 @@ impl Server {
         }
     }
 
-    /// The bodies that came, in order.
-    pub(crate) fn bodies(&self) -> Vec<String> {
+    /// The numbers of the events that came, in order.
+    pub(crate) fn numbers(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         seen.iter().map(|(_, body)| body.clone()).collect()
     }
@@ -118,7 +163,16 @@ fn destination(name: &str, url: &str, delivery: Delivery) -> Destination {
         http: Http {
             url: url.to_owned(),
             method: "POST".to_owned(),
-            headers: Vec::new(),
+            headers: vec![Header {
+                name: "Authorization".to_owned(),
+                value: HeaderValue::Secret {
+                    prefix: "Bearer ".to_owned(),
+                    secret: ResolvedSecret {
+                        reference: "crm/token".to_owned(),
+                        value: Some(SecretBytes::new(PLANTED_SECRET.into())),
+                    },
+                },
+            }],
             format: Format::Json,
             signing_secrets: Vec::new(),
             private_networks: vec!["127.0.0.0/8".parse().unwrap()],
@@ -141,6 +195,7 @@ pub(crate) struct System {
 impl System {
     /// Opens the store of a directory, and delivers what is in it to these destinations.
     pub(crate) fn start(dir: &Path, destinations: &[(&str, &Server, Delivery)]) -> Self {
+        LazyLock::force(&LOG);
         let metrics = Metrics::new().unwrap();
         let store = Embedded::open(embedded::Options {
             dir: dir.to_owned(),
@@ -251,7 +306,9 @@ impl System {
 }
 
 fn event(number: u64) -> NewEvent {
-    let body = Bytes::from(format!("{{\"number\":{number}}}"));
+    let body = Bytes::from(format!(
+        "{{\"number\":{number},\"text\":\"{PLANTED_TEXT}\"}}"
+    ));
     let now = Timestamp::now();
     NewEvent {
         digest: Sha256::digest(&body).into(),
@@ -289,7 +346,7 @@ fn delivery(destination: &str, number: u64, subjects: u64) -> NewDelivery {
             method: "POST".to_owned(),
             content_type: "application/json".to_owned(),
             cloud_event_headers: false,
-            body: FrozenBody::Rendered(Bytes::from(number.to_string())),
+            body: FrozenBody::Rendered(Bytes::from(format!("{number} {PLANTED_TEXT}"))),
         }),
         ordered_by: (subjects > 0).then(|| (number % subjects).to_string()),
         echo: None,

@@ -6,7 +6,7 @@ use hookswitch_receiver::plan::DeadReason;
 use hookswitch_receiver::store::{DeliveryState, Store};
 use tempfile::TempDir;
 
-use crate::support::{Server, System, settings};
+use crate::support::{LOG, PLANTED_ANSWER, PLANTED_SECRET, PLANTED_TEXT, Server, System, settings};
 
 const DELIVERED: fn(DeliveryState) -> bool = |state| state == DeliveryState::Delivered;
 const CLAIMED: fn(DeliveryState) -> bool = |state| state == DeliveryState::Claimed;
@@ -56,7 +56,7 @@ async fn in_order_a_failing_head_holds_back_its_own_subject_and_nobody_elses() {
     system.until(200, over).await;
     for subject in 0..5 {
         let mut order: Vec<u64> = server
-            .bodies()
+            .numbers()
             .iter()
             .map(|body| body.parse::<u64>().unwrap())
             .filter(|number: &u64| *number % 5 == subject)
@@ -85,7 +85,7 @@ async fn what_was_in_flight_when_the_process_died_follows_on_ambiguous() {
         let system = System::start(dir.path(), &destinations);
         system.plan(&["crm"], 0..3, 0).await;
         system.until(3, CLAIMED).await;
-        while server.bodies().len() < 3 {
+        while server.numbers().len() < 3 {
             tokio::task::yield_now().await;
         }
         system.abandon().await;
@@ -127,4 +127,39 @@ async fn r08_what_a_destination_does_is_recorded_and_counted() {
     let line = r#"hookswitch_deliveries_total{destination="crm",outcome="delivered",route="support/crm"} 1"#;
     assert!(text.contains(line), "{text}");
     system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r57_neither_text_nor_secrets_nor_answers_are_logged() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(|times, number| {
+        Some(match (number, times) {
+            ("0", _) => 400,
+            (_, 1) => 500,
+            _ => 200,
+        })
+    })
+    .await;
+    let system = System::start(dir.path(), &[("logged", &server, settings())]);
+    system.plan(&["logged"], 0..2, 0).await;
+    system.until(1, DELIVERED).await;
+    system
+        .until(1, |state| state == DeliveryState::Dead(DeadReason::Refused))
+        .await;
+    // What came back is kept, without the secret.
+    let history = system.store.scan(0, 1).await.unwrap().remove(0);
+    let answer = history.deliveries[0].attempts[0].answer.clone().unwrap();
+    let excerpt = answer.excerpt.unwrap();
+    assert!(excerpt.contains("Bearer [redacted]"), "{excerpt}");
+    system.stop().await;
+
+    let log = LOG.text();
+    for said in ["delivered", "will be repeated", "moved to the dead letters"] {
+        let mut lines = log.lines().filter(|line| line.contains("logged"));
+        assert!(lines.any(|line| line.contains(said)), "{said} is not said");
+    }
+    for planted in [PLANTED_SECRET, PLANTED_TEXT, PLANTED_ANSWER] {
+        let line = log.lines().find(|line| line.contains(planted));
+        assert_eq!(line, None);
+    }
 }

@@ -1,13 +1,9 @@
 //! What becomes of a delivery: every class of answer, the times between attempts, the end.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hookswitch_crds::duration::Duration as Span;
-use hookswitch_crds::secret::SecretBytes;
-use hookswitch_crds::snapshot::{
-    CircuitBreaker, Delivery, DestinationKind, Header, HeaderValue, OnAmbiguous, ResolvedSecret,
-};
+use hookswitch_crds::snapshot::{CircuitBreaker, Delivery, DestinationKind, OnAmbiguous};
 
 use super::bench::{
     AT_ONCE, Bench, answer, delivery, destination, no_answer, not_sent, on_ambiguous, status,
@@ -17,21 +13,6 @@ use super::settings;
 use crate::deliver::kind::{Reply, reason};
 use crate::plan::{DeadReason, FrozenRequest};
 use crate::store::{DeliveryState, StoredDelivery};
-
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 fn is_delivered(state: DeliveryState) -> bool {
     state == DeliveryState::Delivered
@@ -304,50 +285,4 @@ async fn an_outcome_that_cannot_be_stored_is_stored_later_and_nothing_new_begins
     bench.until(later, is_delivered).await;
     assert_eq!(bench.script.seen("crm.example").len(), 2);
     bench.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn r57_neither_text_nor_secrets_nor_answers_are_logged() {
-    let log = Log::default();
-    let lines = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || lines.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
-    let mut to = destination("crm.example", on_ambiguous(OnAmbiguous::DeadLetter));
-    to.http.headers.push(Header {
-        name: "Authorization".to_owned(),
-        value: HeaderValue::Secret {
-            prefix: "Bearer ".to_owned(),
-            secret: ResolvedSecret {
-                reference: "crm/token".to_owned(),
-                value: Some(SecretBytes::new(b"planted-secret".to_vec())),
-            },
-        },
-    });
-    let mut bench = Bench::new(vec![to]);
-    bench.script.on("crm.example", |nth| {
-        let said = "planted-answer";
-        let reply = match nth {
-            0 => answer(200, &[], said),
-            1 => answer(500, &[], said),
-            2 => answer(400, &[], said),
-            3 => no_answer(reason::TIMEOUT),
-            _ => status(200),
-        };
-        (AT_ONCE, reply)
-    });
-    bench.plan_many("crm.example", 4);
-    bench.pass(Duration::from_mins(1)).await;
-    bench.stop().await;
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    for said in ["delivered", "will be repeated", "moved to the dead letters"] {
-        assert!(log.contains(said), "{said} is not in the log:\n{log}");
-    }
-    // The event's text is `hello`.
-    for planted in ["planted-secret", "planted-answer", "hello"] {
-        assert!(!log.contains(planted), "{planted} is in the log:\n{log}");
-    }
 }
