@@ -17,9 +17,9 @@
 //! Invariants:
 //! - Answers come after the commit that they tell of; a commit is one sync of the log.
 //! - What the writer keeps in memory can be read from the file; after a rollback it is.
-//! - An event's row holds its dedup entry, its uid and its missing plan, until [`state`] copies them
-//!   to where they are found without it. Opening reads those rows and no others, so it takes
-//!   milliseconds however much is pending.
+//! - An event's row is all that `accept` writes. It stands for the dedup entry, the uid and the missing
+//!   plan too, until [`state`] copies those to where they are found without it, every 16,384 events.
+//!   Opening reads those rows and no others, so it takes milliseconds however much is pending.
 //! - A delivery's key is its event's place and its own place in the plan: what belongs to an event
 //!   lies together, in accept order.
 //! - Times are microseconds since 1970; finer ones are rounded down.

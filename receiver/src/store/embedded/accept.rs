@@ -15,7 +15,6 @@ use crate::store::{Accepted, Error, NewEvent, event_bytes};
 const EVICTED_AT_ONCE: usize = 4096;
 
 /// An event to be kept, with what can be computed outside of the writer.
-#[derive(Debug)]
 pub(super) struct Accept {
     new: NewEvent,
     key: Key,

@@ -172,7 +172,7 @@ fn find(connection: &Connection, id: &[u8]) -> Result<Option<Current>, ReadFault
     connection
         .prepare_cached(
             "SELECT key, subscription, lane, state, attempts, planned_at, chain, echo, echo_window, tries \
-             FROM delivery INDEXED BY delivery_id WHERE id = ? AND state <> 3 ORDER BY state LIMIT 1",
+             FROM delivery INDEXED BY delivery_id WHERE id = ? AND state <> 3",
         )?
         .query_row([id], |row| Ok(Current::read(row)))
         .optional()?

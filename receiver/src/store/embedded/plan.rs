@@ -17,14 +17,12 @@ use crate::plan::{DeadReason, FrozenBody, NewDelivery, Plan};
 use crate::store::{Error, delivery_bytes};
 
 /// Plans of consecutive events, with their lists as they are kept.
-#[derive(Debug)]
 pub(super) struct Append {
     subscription: ObjectKey,
     after: i64,
     plans: Vec<Encoded>,
 }
 
-#[derive(Debug)]
 struct Encoded {
     plan: Plan,
     verdicts: Option<String>,

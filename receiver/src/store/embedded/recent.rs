@@ -4,6 +4,7 @@
 //! reading them back; of the others only the place is known. It shows what is committed.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 
 use bytes::Bytes;
 use hookswitch_crds::key::ObjectKey;
@@ -31,10 +32,16 @@ struct Queue {
 }
 
 /// One of them.
-#[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) seq: i64,
     pub(super) event: Option<Event>,
+}
+
+/// Without the event's text.
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Waiting").field(&self.seq).finish()
+    }
 }
 
 impl Recent {
