@@ -16,7 +16,7 @@ run: build ## Start the quickstart: Hookswitch, and a stand-in CRM to deliver to
 	@$(BIN) mock crm & crm=$$!; \
 	trap 'kill $$crm 2>/dev/null; wait $$crm 2>/dev/null' EXIT; \
 	trap : INT TERM; \
-	$(BIN) run -f $(EXAMPLE)
+	$(BIN) run -f $(EXAMPLE) --log-format text
 
 build: ## Build the programs
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins

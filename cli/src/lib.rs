@@ -25,7 +25,7 @@ mod state;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use output::say;
 
@@ -40,6 +40,12 @@ Exit codes:
   2  it could not be tried: wrong options, files or addresses
 
 Documentation: docs/getting-started.md";
+
+const COMPLETIONS: &str = "\
+Examples:
+  source <(hookswitch completions bash)
+  hookswitch completions zsh > ~/.zfunc/_hookswitch
+  hookswitch completions fish > ~/.config/fish/completions/hookswitch.fish";
 
 /// Receives webhooks, keeps them, and delivers them where your routes say.
 #[derive(Debug, Parser)]
@@ -64,6 +70,12 @@ enum Command {
     Mock {
         #[command(subcommand)]
         mock: mock::Mock,
+    },
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
     },
     /// Print the version
     Version,
@@ -100,6 +112,12 @@ impl Cli {
             Command::Lint(args) => lint::run(&args),
             Command::Send(args) => send::run(*args).await,
             Command::Mock { mock } => mock.run().await.map(|()| Verdict::Yes),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "hookswitch", &mut script);
+                say!("{}", String::from_utf8_lossy(&script));
+                Ok(Verdict::Yes)
+            }
             Command::Version => {
                 say!("hookswitch {}", env!("CARGO_PKG_VERSION"));
                 Ok(Verdict::Yes)

@@ -104,7 +104,7 @@ fn a_bad_file_keeps_what_it_held_and_a_removed_file_does_not() {
             ids(&loaded),
             ["EventRoute default/crm", "Secret support/tg-staff"]
         );
-        let [stays, error] = loaded.problems.as_slice() else {
+        let [error, stays] = loaded.problems.as_slice() else {
             panic!("{:?}", loaded.problems);
         };
         assert_eq!(error.severity, Severity::Error);

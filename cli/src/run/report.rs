@@ -166,6 +166,7 @@ impl Banner {
                     hooks = %listening.hooks,
                     metrics = %listening.metrics,
                     data = %self.data.display(),
+                    send = self.command(listening.hooks),
                     "listening"
                 );
                 for subscription in &self.snapshot.subscriptions {

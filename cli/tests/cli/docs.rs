@@ -1,0 +1,159 @@
+//! The guides name everything that the programs can say: a word that is added is explained.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn read(path: &str) -> String {
+    let path = root(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The values of a file's text constants, those in `module` where one is named.
+fn constants(path: &str, module: Option<&str>) -> Vec<String> {
+    let text = read(path);
+    let begin = module.map_or(0, |module| text.find(&format!("mod {module} {{")).unwrap());
+    let text = &text[begin..];
+    let end = text
+        .find("\n}\n")
+        .filter(|_| module.is_some())
+        .unwrap_or(text.len());
+    let values: Vec<String> = text[..end]
+        .lines()
+        .filter(|line| line.contains("const ") && line.contains(": &str = \""))
+        .map(|line| line.split('"').nth(1).unwrap().to_owned())
+        .collect();
+    assert!(!values.is_empty(), "{path} has no constants");
+    values
+}
+
+fn assert_named(guide: &str, words: &[String], form: impl Fn(&str) -> String) {
+    let text = read(guide);
+    let missing: Vec<&String> = words
+        .iter()
+        .filter(|word| !text.contains(&form(word)))
+        .collect();
+    assert!(missing.is_empty(), "{guide} does not explain {missing:?}");
+}
+
+#[test]
+fn r20_every_outcome_of_a_request_has_its_remedy() {
+    let outcomes: Vec<String> = constants("receiver/src/metrics.rs", Some("outcome"))
+        .into_iter()
+        .filter(|outcome| outcome != "accepted")
+        .collect();
+    assert_named("docs/troubleshooting.md", &outcomes, |word| {
+        format!("`{word}`")
+    });
+}
+
+#[test]
+fn every_reason_for_a_retry_and_for_a_condition_is_explained() {
+    let attempts = constants("receiver/src/deliver/kind.rs", Some("reason"));
+    let attempts: Vec<String> = attempts
+        .into_iter()
+        .filter(|reason| reason != "delivered" && reason != "internal")
+        .collect();
+    assert_named("docs/troubleshooting.md", &attempts, |word| {
+        format!("`{word}`")
+    });
+    let kept_by_the_operator = [
+        "Accepted",
+        "ResolvedRefs",
+        "Programmed",
+        "Pending",
+        "NoReceivers",
+        "LastGoodKept",
+        "SnapshotFull",
+        "ReceiverTooOld",
+    ];
+    let reasons: Vec<String> = constants("crds/src/condition.rs", Some("reason"))
+        .into_iter()
+        .filter(|reason| !kept_by_the_operator.contains(&reason.as_str()))
+        .collect();
+    assert_named("docs/troubleshooting.md", &reasons, |word| {
+        format!("`{word}`")
+    });
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let text = read("receiver/src/metrics.rs");
+    let names: Vec<String> = text
+        .split("make.")
+        .skip(1)
+        .filter_map(|call| call.split('"').nth(1))
+        .map(ToOwned::to_owned)
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    assert_named("docs/reference.md", &names, |word| {
+        format!("`hookswitch_{word}`")
+    });
+}
+
+#[test]
+fn every_dead_letter_is_explained() {
+    let text = read("receiver/src/plan.rs");
+    let labels = text.split("impl DeadReason").nth(1).unwrap();
+    let labels: Vec<String> = labels
+        .lines()
+        .filter(|line| line.contains("=> \""))
+        .map(|line| line.split('"').nth(1).unwrap().to_owned())
+        .collect();
+    assert!(labels.len() >= 7, "{labels:?}");
+    assert_named("docs/concepts.md", &labels, |word| format!("`{word}`"));
+}
+
+#[test]
+fn links_between_guides_lead_somewhere() {
+    let mut guides = vec![
+        root("README.md"),
+        root("CONTRIBUTING.md"),
+        root("examples/quickstart/README.md"),
+    ];
+    for entry in fs::read_dir(root("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            guides.push(path);
+        }
+    }
+    for guide in guides {
+        let text = fs::read_to_string(&guide).unwrap();
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() {
+                guide.clone()
+            } else {
+                guide.parent().unwrap().join(path)
+            };
+            assert!(target.exists(), "{}: {link}", guide.display());
+            if !anchor.is_empty() {
+                let headings = fs::read_to_string(&target).unwrap();
+                let found = headings
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| slug(line) == anchor);
+                assert!(found, "{}: {link}", guide.display());
+            }
+        }
+    }
+}
+
+/// A heading's anchor, as GitHub makes it.
+fn slug(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-')
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
