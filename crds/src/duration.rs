@@ -8,6 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a duration must look like; the API server checks it too.
 pub const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+/// The longest: what is written without a loss is read again.
+const MAX_MILLIS: u64 = 99_999 * 3_600_000;
+/// The CEL rule for [`MAX_MILLIS`], and its message.
+pub(crate) const LONGEST: (&str, &str) = (
+    "duration(self) <= duration('99999h')",
+    "write a duration of at most 99999h",
+);
 /// The most characters that the pattern matches.
 pub const MAX_LENGTH: u32 = 28;
 
@@ -18,7 +25,8 @@ pub struct Duration(std::time::Duration);
 /// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a duration: write a number and a unit (h, m, s, ms), as in 30s, 10m or 1h30m"
+    "`{0}` is not a duration: write a number and a unit (h, m, s, ms), as in 30s, 10m or 1h30m, and at \
+     most 99999h"
 )]
 pub struct Error(String);
 
@@ -71,7 +79,7 @@ impl FromStr for Duration {
             total += number * millis;
             rest = after.strip_prefix(unit).ok_or_else(error)?;
         }
-        if parts == 0 {
+        if parts == 0 || total > MAX_MILLIS {
             return Err(error());
         }
         Ok(Self::from_millis(total))
@@ -118,7 +126,13 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": MAX_LENGTH, "pattern": PATTERN})
+        let (rule, message) = LONGEST;
+        json_schema!({
+            "type": "string",
+            "maxLength": MAX_LENGTH,
+            "pattern": PATTERN,
+            "x-kubernetes-validations": [{"rule": rule, "message": message}],
+        })
     }
 }
 
@@ -142,6 +156,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_again() {
+        for text in ["99999h", "99997h99m99s99999ms", "1666h99999m", "1ms"] {
+            let duration: Duration = text.parse().unwrap();
+            assert_eq!(duration.to_string().parse(), Ok(duration), "{text}");
+        }
+    }
+
+    #[test]
     fn refuses_what_the_pattern_refuses() {
         for text in [
             "",
@@ -152,6 +174,8 @@ mod tests {
             "1.5h",
             "123456s",
             "1h1h1h1h1h",
+            "99999h1ms",
+            "99999h99999h",
             "1 h",
         ] {
             let error = text.parse::<Duration>().unwrap_err();

@@ -128,6 +128,7 @@ impl JsonSchema for Positive {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let (longest, message) = duration::LONGEST;
         json_schema!({
             "type": "string",
             "maxLength": duration::MAX_LENGTH,
@@ -135,7 +136,7 @@ impl JsonSchema for Positive {
             "x-kubernetes-validations": [{
                 "rule": "duration(self) > duration('0s')",
                 "message": "write a duration above zero, as in 30s, 10m or 72h",
-            }],
+            }, {"rule": longest, "message": message}],
         })
     }
 }
