@@ -24,7 +24,7 @@ build: ## Build the programs
 test: servers ## Run every test, against real servers where they are needed
 	$(CARGO) test --locked --workspace
 
-servers: ## Build the servers that tests need, once: about an hour on two cores, then nothing (docs/testing.md)
+servers: ## Build the servers that tests need, once: it takes up to an hour (docs/testing.md)
 	@tests/servers/build
 
 bench: ## Measure throughput and latency beside the machine's own limits, into docs/benchmarks.md

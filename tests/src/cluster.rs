@@ -124,7 +124,7 @@ impl Cluster {
 
     /// A namespace of a test's own.
     pub async fn namespace(&self) -> Namespace {
-        Namespace::create(self.commands()).await
+        Namespace::new(self.commands()).await
     }
 
     /// Runs kubectl as one who may do all.
@@ -134,7 +134,9 @@ impl Cluster {
 
     /// Applies YAML by server-side apply, as one who may do all.
     pub async fn apply(&self, yaml: &str) -> Outcome {
-        self.commands().apply(&[], yaml).await
+        self.commands()
+            .kubectl_with(&["apply", "--server-side"], yaml)
+            .await
     }
 
     /// Runs helm as one who may do all.
@@ -245,7 +247,7 @@ fn start_apiserver(folder: &Path, identity: &Identity, port: u16, etcd_port: u16
         format!("--tls-private-key-file={}", file("apiserver.key")),
         format!("--client-ca-file={}", file("ca.crt")),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        format!("--service-account-key-file={}", file("accounts.key")),
+        format!("--service-account-key-file={}", file("accounts.pub")),
         format!(
             "--service-account-signing-key-file={}",
             file("accounts.key")
@@ -266,6 +268,8 @@ fn start_controllers(folder: &Path, identity: &Identity, port: u16) -> Process {
     let arguments = [
         format!("--kubeconfig={}", kubeconfig.display()),
         format!("--controllers={}", CONTROLLERS.join(",")),
+        // Each controller by its own account: Kubernetes' roles are made so.
+        "--use-service-account-credentials".to_owned(),
         "--leader-elect=false".to_owned(),
         // No health or metrics: a port less.
         "--secure-port=0".to_owned(),

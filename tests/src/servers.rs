@@ -1,8 +1,10 @@
 //! The servers and tools that the tests drive, and where they are found.
 //!
-//! Looked for in `$KUBEBUILDER_ASSETS`, on `$PATH`, and in the cache that `make servers` fills from
-//! the Go modules in `tests/servers`, in that order. A program that is in none of them fails the test
-//! with the command that gets it: nothing is skipped.
+//! A Go module in `tests/servers` names programs that go together. They are looked for in
+//! `$KUBEBUILDER_ASSETS`, on `$PATH`, and in the cache that `make servers` fills from the modules. The
+//! first of these that has all of a module's programs gives them all: a kubectl on `$PATH` alone may be
+//! years from the API server. Where none has them the test fails with the command that gets them: nothing is
+//! skipped.
 
 pub mod process;
 
@@ -11,34 +13,65 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use sha2::{Digest, Sha256};
 
-/// A program, and the folder of `tests/servers` whose Go module it is built from.
+/// A program that tests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Program {
-    /// Its file's name.
-    pub name: &'static str,
-    /// The folder.
-    pub module: &'static str,
+    name: &'static str,
+    module: &'static Module,
 }
+
+/// Programs of one Go module, which come from one place.
+#[derive(Debug, PartialEq, Eq)]
+struct Module {
+    /// Its folder in `tests/servers`.
+    folder: &'static str,
+    /// The same as in `tests/servers/build`.
+    programs: &'static [&'static str],
+}
+
+const ETCD: Module = Module {
+    folder: "etcd",
+    programs: &["etcd"],
+};
+const HELM: Module = Module {
+    folder: "helm",
+    programs: &["helm"],
+};
+const KUBECONFORM: Module = Module {
+    folder: "kubeconform",
+    programs: &["kubeconform"],
+};
+const KUBERNETES: Module = Module {
+    folder: "kubernetes",
+    programs: &["kube-apiserver", "kube-controller-manager", "kubectl"],
+};
 
 impl Program {
     /// The store below Kubernetes.
-    pub const ETCD: Self = Self::new("etcd", "etcd");
+    pub const ETCD: Self = Self::new("etcd", &ETCD);
     /// Kubernetes' API.
-    pub const KUBE_APISERVER: Self = Self::new("kube-apiserver", "kubernetes");
+    pub const KUBE_APISERVER: Self = Self::new("kube-apiserver", &KUBERNETES);
     /// Kubernetes' own controllers.
-    pub const KUBE_CONTROLLER_MANAGER: Self = Self::new("kube-controller-manager", "kubernetes");
+    pub const KUBE_CONTROLLER_MANAGER: Self = Self::new("kube-controller-manager", &KUBERNETES);
     /// Kubernetes' command line.
-    pub const KUBECTL: Self = Self::new("kubectl", "kubernetes");
+    pub const KUBECTL: Self = Self::new("kubectl", &KUBERNETES);
     /// The installer of charts.
-    pub const HELM: Self = Self::new("helm", "helm");
+    pub const HELM: Self = Self::new("helm", &HELM);
     /// The checker of manifests.
-    pub const KUBECONFORM: Self = Self::new("kubeconform", "kubeconform");
+    pub const KUBECONFORM: Self = Self::new("kubeconform", &KUBECONFORM);
 
-    const fn new(name: &'static str, module: &'static str) -> Self {
+    const fn new(name: &'static str, module: &'static Module) -> Self {
         Self { name, module }
+    }
+
+    /// Its file's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.name
     }
 
     /// Where the program is.
@@ -47,30 +80,43 @@ impl Program {
     /// Where it isn't, with the command that gets it.
     #[must_use]
     pub fn path(self) -> PathBuf {
-        let cached = self.cached();
         let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-        let path = env::var_os("PATH").unwrap_or_default();
-        assets
+        let path: Vec<PathBuf> =
+            env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+        let cached = self.module.cached();
+        [assets.as_slice(), &path, from_ref(&cached)]
             .into_iter()
-            .chain(env::split_paths(&path))
-            .map(|folder| folder.join(self.name))
-            .chain([cached.clone()])
-            .find(|candidate| candidate.is_file())
+            .find_map(|place| {
+                let programs = self.module.programs.iter();
+                let found: Option<Vec<PathBuf>> = programs.map(|name| find(name, place)).collect();
+                found?.into_iter().find(|path| path.ends_with(self.name))
+            })
             .unwrap_or_else(|| {
                 panic!(
-                    "this test needs {}: run `make servers`. It is neither in KUBEBUILDER_ASSETS, nor on \
-                     PATH, nor {}",
+                    "this test needs {}: run `make servers`. Neither KUBEBUILDER_ASSETS, nor PATH, nor {} \
+                     has all of {}",
                     self.name,
-                    cached.display()
+                    cached.display(),
+                    self.module.programs.join(", ")
                 )
             })
     }
+}
 
-    /// Where `tests/servers/build` puts it.
-    fn cached(self) -> PathBuf {
+/// The program in the first of the folders that has it.
+fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    folders
+        .iter()
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+}
+
+impl Module {
+    /// Where `tests/servers/build` puts them.
+    fn cached(&self) -> PathBuf {
         let module = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("servers")
-            .join(self.module);
+            .join(self.folder);
         let mut hash = Sha256::new();
         for file in ["go.mod", "go.sum"] {
             let file = module.join(file);
@@ -81,8 +127,7 @@ impl Program {
         let hash = hex::encode(hash.finalize());
         cache()
             .join("servers")
-            .join(format!("{}-{}", self.module, hash.get(..16).expect("hex")))
-            .join(self.name)
+            .join(format!("{}-{}", self.folder, hash.get(..16).expect("hex")))
     }
 }
 
@@ -124,7 +169,11 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_fails_the_test_with_the_command_that_gets_it() {
-        let absent = Program::new("no-such-program", "etcd");
+        const ABSENT: Module = Module {
+            folder: "etcd",
+            programs: &["etcd", "no-such-program"],
+        };
+        let absent = Program::new("etcd", &ABSENT);
         let panic = std::panic::catch_unwind(|| absent.path()).expect_err("it isn't there");
         let message = panic.downcast_ref::<String>().expect("a message");
         assert!(message.contains("no-such-program"), "{message}");

@@ -40,15 +40,18 @@ impl Command {
         self.run(Program::HELM, arguments, "").await
     }
 
-    /// Applies YAML by server-side apply, with further arguments.
-    pub async fn apply(&self, arguments: &[&str], yaml: &str) -> Outcome {
-        let apply = ["apply", "--server-side", "-f", "-"];
-        self.run(Program::KUBECTL, &[&apply, arguments].concat(), yaml)
-            .await
+    /// Runs kubectl with a manifest to read from its standard input: `-f -`.
+    pub async fn kubectl_with(&self, arguments: &[&str], manifest: &str) -> Outcome {
+        self.run(
+            Program::KUBECTL,
+            &[arguments, &["-f", "-"]].concat(),
+            manifest,
+        )
+        .await
     }
 
     async fn run(&self, program: Program, arguments: &[&str], input: &str) -> Outcome {
-        let command = format!("{} {}", program.name, arguments.join(" "));
+        let command = format!("{} {}", program.name(), arguments.join(" "));
         let mut child = self
             .prepare(program)
             .args(arguments)
@@ -113,6 +116,10 @@ pub struct Outcome {
     command: String,
 }
 
+#[expect(
+    clippy::must_use_candidate,
+    reason = "each is an assertion, whether its text is of interest or not"
+)]
 impl Outcome {
     /// What it printed.
     ///

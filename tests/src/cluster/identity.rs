@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// - `apiserver.{crt,key}`: the server on loopback;
 /// - `admin.{crt,key}`: one who may do all, by the group `system:masters`;
 /// - `controllers.{crt,key}`: the controller manager, by the user that Kubernetes' own roles name;
-/// - `accounts.key`: signs and checks service accounts' tokens.
+/// - `accounts.{key,pub}`: signs service accounts' tokens, and checks them.
 #[derive(Debug)]
 pub(super) struct Identity {
     folder: PathBuf,
@@ -55,7 +55,9 @@ impl Identity {
             client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
             this.sign(name, &client, &issuer);
         }
-        this.write("accounts.key", &self::key().serialize_pem());
+        let accounts = self::key();
+        this.write("accounts.key", &accounts.serialize_pem());
+        this.write("accounts.pub", &accounts.public_key_pem());
         this
     }
 

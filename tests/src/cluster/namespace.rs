@@ -10,7 +10,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    pub(super) async fn create(command: Command) -> Self {
+    pub(super) async fn new(command: Command) -> Self {
         let name = format!("test-{}", uuid::Uuid::now_v7().simple());
         command.kubectl(&["create", "namespace", &name]).await.ok();
         Self { name, command }
@@ -31,7 +31,14 @@ impl Namespace {
 
     /// Applies YAML in it by server-side apply, as one who may do all.
     pub async fn apply(&self, yaml: &str) -> Outcome {
-        self.command.apply(&["-n", &self.name], yaml).await
+        let apply = ["apply", "--server-side", "-n", &self.name];
+        self.command.kubectl_with(&apply, yaml).await
+    }
+
+    /// Creates what YAML says in it, as one who may do all.
+    pub async fn create(&self, yaml: &str) -> Outcome {
+        let create = ["create", "-n", &self.name];
+        self.command.kubectl_with(&create, yaml).await
     }
 
     /// Runs helm in it, as one who may do all.
