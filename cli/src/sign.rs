@@ -8,8 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac as Mac, KeyInit as _, Mac as _};
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{
-    Hmac, HmacAlgorithm, MessagePart, SecretEncoding, SignatureEncoding, SignatureLayout,
-    TimestampUnit,
+    Hmac, HmacAlgorithm, MessagePart, SignatureEncoding, SignatureLayout, TimestampUnit,
 };
 use jiff::Timestamp;
 use sha1::Sha1;
@@ -59,7 +58,7 @@ pub fn headers(
     let message = message(scheme, request, &timestamp);
     let signature = encode(
         scheme,
-        &mac(scheme.algorithm, &key(scheme, secret)?, &message),
+        &mac(scheme.algorithm, key(scheme, secret)?.expose(), &message),
     );
     let prefix = scheme.prefix.as_deref().unwrap_or_default();
     let value = match scheme.layout {
@@ -104,17 +103,13 @@ fn message(scheme: &Hmac, request: &Request<'_>, timestamp: &str) -> Vec<u8> {
     parts.join(scheme.delimiter.as_bytes())
 }
 
-fn key(scheme: &Hmac, secret: &SecretBytes) -> Result<Vec<u8>, Error> {
+fn key(scheme: &Hmac, secret: &SecretBytes) -> Result<SecretBytes, Error> {
     if secret.is_empty() {
         return Err(Error::EmptySecret);
     }
-    let bytes = secret.expose();
-    let decode = |bytes: &[u8]| STANDARD.decode(bytes).map_err(|_| Error::SecretEncoding);
-    match scheme.secret_encoding {
-        SecretEncoding::Raw => Ok(bytes.to_vec()),
-        SecretEncoding::Base64 => decode(bytes),
-        SecretEncoding::Whsec => decode(bytes.strip_prefix(b"whsec_").unwrap_or(bytes)),
-    }
+    secret
+        .key(scheme.secret_encoding)
+        .ok_or(Error::SecretEncoding)
 }
 
 fn mac(algorithm: HmacAlgorithm, key: &[u8], message: &[u8]) -> Vec<u8> {

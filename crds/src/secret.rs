@@ -1,10 +1,24 @@
 //! Secret bytes: they travel inside the snapshot, and never show in a log or a `Debug`.
 
 use base64::Engine as _;
+use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+
+use crate::snapshot::SecretEncoding;
+
+/// The prefix of a Standard Webhooks secret
+/// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
+const WHSEC: &[u8] = b"whsec_";
+
+/// Padded or not: senders differ.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A secret's value, wiped when dropped; serialised as base64, debug-printed as `[redacted]`.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,6 +42,21 @@ impl SecretBytes {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The signing key that the secret holds. White space at the ends counts in a raw key alone; the
+    /// `whsec_` of [`SecretEncoding::Whsec`] may be left out. `None` where it can't be decoded, or is
+    /// empty then.
+    #[must_use]
+    pub fn key(&self, encoding: SecretEncoding) -> Option<Self> {
+        let text = self.expose().trim_ascii();
+        let decode = |text| LENIENT.decode(text).ok().map(Self::new);
+        let key = match encoding {
+            SecretEncoding::Raw => self.clone(),
+            SecretEncoding::Base64 => decode(text)?,
+            SecretEncoding::Whsec => decode(text.strip_prefix(WHSEC).unwrap_or(text))?,
+        };
+        (!key.is_empty()).then_some(key)
+    }
 }
 
 impl fmt::Debug for SecretBytes {
@@ -49,5 +78,46 @@ impl<'de> Deserialize<'de> for SecretBytes {
             .decode(text.as_bytes())
             .map(Self::new)
             .map_err(|_| serde::de::Error::custom("a secret's value is not base64"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str, encoding: SecretEncoding) -> Option<Vec<u8>> {
+        let secret = SecretBytes::new(text.as_bytes().to_vec());
+        secret.key(encoding).map(|key| key.expose().to_vec())
+    }
+
+    #[test]
+    fn a_raw_key_is_the_bytes_as_they_are() {
+        assert_eq!(key(" a \n", SecretEncoding::Raw), Some(b" a \n".to_vec()));
+        assert_eq!(key("", SecretEncoding::Raw), None);
+    }
+
+    #[test]
+    fn an_encoded_key_may_be_padded_or_not_and_with_or_without_its_prefix() {
+        for text in ["YWI=", "YWI", " YWI=\n"] {
+            assert_eq!(
+                key(text, SecretEncoding::Base64),
+                Some(b"ab".to_vec()),
+                "{text:?}"
+            );
+        }
+        for text in ["whsec_YWI=", "whsec_YWI", "YWI=", "whsec_YWI=\n"] {
+            assert_eq!(
+                key(text, SecretEncoding::Whsec),
+                Some(b"ab".to_vec()),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_none() {
+        assert_eq!(key("no base64!", SecretEncoding::Base64), None);
+        assert_eq!(key("whsec_YWI=", SecretEncoding::Base64), None);
+        assert_eq!(key("whsec_", SecretEncoding::Whsec), None);
     }
 }

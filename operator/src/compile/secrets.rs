@@ -5,23 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::secret_ref::{RotatedSecretRef, SecretRef};
 use hookswitch_crds::snapshot::{ResolvedSecret, SecretEncoding};
-use secrecy::zeroize::Zeroizing;
 
 use super::problems::Problems;
 
 /// What the names of the snapshot's Secrets begin with.
 pub(super) const SNAPSHOT_PREFIX: &str = "hookswitch-snapshot";
-
-/// What a Standard Webhooks secret begins with.
-const WHSEC: &[u8] = b"whsec_";
 
 /// The Secrets of one namespace.
 #[derive(Debug, Clone, Copy)]
@@ -122,16 +115,14 @@ impl Use {
                 }
                 return;
             }
-            Self::Key(SecretEncoding::Base64) if !is_base64(bytes) => "is not base64",
-            Self::Key(SecretEncoding::Whsec)
-                if !is_base64(bytes.strip_prefix(WHSEC).unwrap_or(bytes)) =>
-            {
-                "is not whsec_ and base64"
-            }
+            Self::Key(encoding) if value.key(encoding).is_none() => match encoding {
+                SecretEncoding::Whsec => "is not whsec_ and base64",
+                SecretEncoding::Base64 | SecretEncoding::Raw => "is not base64",
+            },
             Self::Header if bytes.iter().any(|it| it.is_ascii_control() && *it != b'\t') => {
                 "holds a line break or another character that no header may have"
             }
-            Self::Key(SecretEncoding::Base64 | SecretEncoding::Whsec) | Self::Header => return,
+            Self::Key(_) | Self::Header => return,
         };
         problems.unresolved(
             field,
@@ -139,18 +130,6 @@ impl Use {
             format!("the key {key} of the Secret {name} {fault}: correct its value"),
         );
     }
-}
-
-/// Padded or not, as receivers read it, and not empty.
-fn is_base64(text: &[u8]) -> bool {
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
-    LENIENT
-        .decode(text)
-        .map(Zeroizing::new)
-        .is_ok_and(|key| !key.is_empty())
 }
 
 /// Why a reference has no value.

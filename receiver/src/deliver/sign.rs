@@ -8,18 +8,6 @@ use hookswitch_crds::secret::SecretBytes;
 use jiff::Timestamp;
 use sha2::Sha256;
 
-/// Before the base64 of a signing secret.
-const SECRET_PREFIX: &[u8] = b"whsec_";
-
-/// The key of a signing secret: base64, with or without its `whsec_`, blanks at the ends passed over.
-/// `None` where it is not.
-pub(super) fn key(secret: &SecretBytes) -> Option<SecretBytes> {
-    let text = secret.expose().trim_ascii();
-    let text = text.strip_prefix(SECRET_PREFIX).unwrap_or(text);
-    let key = SecretBytes::new(STANDARD.decode(text).ok()?);
-    (!key.is_empty()).then_some(key)
-}
-
 /// The value of `webhook-signature`: one `v1,` signature for each key, separated by spaces, over
 /// `{id}.{timestamp}.{body}` with the timestamp in whole seconds.
 pub(super) fn signatures(keys: &[SecretBytes], id: &str, at: Timestamp, body: &[u8]) -> String {
@@ -37,6 +25,8 @@ pub(super) fn signatures(keys: &[SecretBytes], id: &str, at: Timestamp, body: &[
 
 #[cfg(test)]
 mod tests {
+    use hookswitch_crds::snapshot::SecretEncoding;
+
     use super::*;
 
     fn secret(text: &str) -> SecretBytes {
@@ -45,7 +35,8 @@ mod tests {
 
     #[test]
     fn the_published_vector_of_standard_webhooks() {
-        let key = key(&secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).unwrap();
+        let secret = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let key = secret.key(SecretEncoding::Whsec).unwrap();
         let at = Timestamp::from_second(1_614_265_330).unwrap();
         assert_eq!(
             signatures(
@@ -66,15 +57,5 @@ mod tests {
         let (first, second) = both.split_once(' ').unwrap();
         assert_eq!(first, signatures(&[secret("one")], "id", at, b"body"));
         assert_eq!(second, signatures(&[secret("two")], "id", at, b"body"));
-    }
-
-    #[test]
-    fn a_secret_that_is_not_base64_is_no_key() {
-        assert_eq!(key(&secret("whsec_no base64!")), None);
-        assert_eq!(key(&secret("whsec_")), None);
-        assert_eq!(
-            key(&secret("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")),
-            key(&secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
-        );
     }
 }

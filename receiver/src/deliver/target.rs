@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use hookswitch_crds::address;
 use hookswitch_crds::secret::SecretBytes;
-use hookswitch_crds::snapshot;
+use hookswitch_crds::snapshot::{self, SecretEncoding};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use jiff::Timestamp;
 use reqwest::{Client, Url};
@@ -279,7 +279,7 @@ fn keys(http: &snapshot::Http, secrets: &mut Secrets) -> Result<Vec<SecretBytes>
     let mut keys = Vec::new();
     for secret in http.signing_secrets.iter().filter_map(|one| one.usable()) {
         secrets.add(secret.expose());
-        keys.extend(sign::key(secret));
+        keys.extend(secret.key(SecretEncoding::Whsec));
     }
     if keys.is_empty() && !http.signing_secrets.is_empty() {
         let references = http.signing_secrets.iter();

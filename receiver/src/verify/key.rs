@@ -2,15 +2,14 @@
 
 use std::fmt;
 
-use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hmac::{Hmac, KeyInit as _, Mac};
+use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{HmacAlgorithm, SecretEncoding};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
 /// Padded or not: senders differ. Bits past the end must be zero, so a value has one form.
 const LENIENT: GeneralPurposeConfig =
@@ -19,10 +18,6 @@ const LENIENT: GeneralPurposeConfig =
 pub(super) const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 /// `-` and `_`.
 pub(super) const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
-
-/// The prefix of a Standard Webhooks secret
-/// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
-const WHSEC: &[u8] = b"whsec_";
 
 /// The longest tag, SHA-512's.
 pub(super) const LONGEST: usize = 64;
@@ -55,24 +50,14 @@ impl Key {
     pub(super) fn new(
         algorithm: HmacAlgorithm,
         encoding: SecretEncoding,
-        secret: &[u8],
+        secret: &SecretBytes,
     ) -> Option<Self> {
-        let decode = |text: &[u8]| STANDARD.decode(text).ok().map(Zeroizing::new);
-        let key = match encoding {
-            SecretEncoding::Raw => Zeroizing::new(secret.to_vec()),
-            SecretEncoding::Base64 => decode(secret.trim_ascii())?,
-            SecretEncoding::Whsec => {
-                let text = secret.trim_ascii();
-                decode(text.strip_prefix(WHSEC).unwrap_or(text))?
-            }
-        };
-        if key.is_empty() {
-            return None;
-        }
+        let key = secret.key(encoding)?;
+        let key = key.expose();
         match algorithm {
-            HmacAlgorithm::SHA1 => Hmac::new_from_slice(&key).ok().map(Self::Sha1),
-            HmacAlgorithm::SHA256 => Hmac::new_from_slice(&key).ok().map(Self::Sha256),
-            HmacAlgorithm::SHA512 => Hmac::new_from_slice(&key).ok().map(Self::Sha512),
+            HmacAlgorithm::SHA1 => Hmac::new_from_slice(key).ok().map(Self::Sha1),
+            HmacAlgorithm::SHA256 => Hmac::new_from_slice(key).ok().map(Self::Sha256),
+            HmacAlgorithm::SHA512 => Hmac::new_from_slice(key).ok().map(Self::Sha512),
         }
     }
 

@@ -91,7 +91,7 @@ impl Scheme {
             .iter()
             .enumerate()
             .filter_map(|(place, secret)| {
-                let secret = secret.usable()?.expose();
+                let secret = secret.usable()?;
                 Key::new(settings.algorithm, settings.secret_encoding, secret)
                     .map(|key| (place, key))
             })
