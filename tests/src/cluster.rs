@@ -12,6 +12,7 @@
 //! What disturbs others (a kill, a pause) takes a `&mut Cluster`, which only [`Cluster::start`] gives.
 //! The files of the control plane, its logs among them, are in one folder that goes with it.
 
+mod audit;
 mod command;
 mod identity;
 mod namespace;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, StatusCode};
 use tokio::sync::OnceCell;
 
+pub use audit::Request;
 pub use command::{Command, Outcome};
 pub use namespace::Namespace;
 
@@ -122,6 +124,12 @@ impl Cluster {
             .token_kubeconfig(&format!("{namespace}.{account}"), token.trim(), self.port)
     }
 
+    /// What a service account has asked the API server for so far, in order.
+    #[must_use]
+    pub fn requests_of(&self, namespace: &str, account: &str) -> Vec<Request> {
+        audit::requests_of(self.folder.path(), namespace, account)
+    }
+
     /// A namespace of a test's own.
     pub async fn namespace(&self) -> Namespace {
         Namespace::new(self.commands()).await
@@ -172,6 +180,17 @@ impl Cluster {
             self.etcd_port,
         ));
         self.ready().await;
+    }
+
+    /// Makes every watch expire: the API server ends them all and forgets what was before, so that a watch
+    /// that goes on from an earlier resourceVersion is refused with 410 Gone.
+    pub async fn expire_watches(&mut self) {
+        // A revision that no watcher has seen, so that all of them are behind.
+        let name = format!("revision-{}", uuid::Uuid::now_v7().simple());
+        for verb in ["create", "delete"] {
+            self.kubectl(&[verb, "configmap", &name]).await.ok();
+        }
+        self.start_apiserver().await;
     }
 
     /// Stops etcd in its tracks: the API server's requests hang until [`Cluster::resume_etcd`].
@@ -259,6 +278,7 @@ fn start_apiserver(folder: &Path, identity: &Identity, port: u16, etcd_port: u16
         "--endpoint-reconciler-type=none".to_owned(),
     ];
     let log = folder.join("kube-apiserver.log");
+    let arguments = arguments.into_iter().chain(audit::arguments(folder));
     Process::start(&Program::KUBE_APISERVER.path(), arguments, &log)
 }
 

@@ -79,12 +79,10 @@ impl Command {
     fn prepare(&self, program: Program) -> process::Command {
         let mut command = process::Command::new(program.path());
         command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.home)
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", self.home.join("kubectl"))
-            .env("KUBERC", "off")
-            .env("HELM_CACHE_HOME", self.home.join("helm/cache"))
-            .env("HELM_CONFIG_HOME", self.home.join("helm/config"))
-            .env("HELM_DATA_HOME", self.home.join("helm/data"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hookswitch_tests::cluster::{Cluster, Command};
+use hookswitch_tests::cluster::{Cluster, Command, Request};
 use hookswitch_tests::wait;
 use serde_json::{Value, json};
 
@@ -88,6 +88,20 @@ async fn a_service_account_may_do_what_its_role_says_and_no_more() {
         refusal.contains("Forbidden") && refusal.contains(&user),
         "{refusal}"
     );
+    let requests = cluster.requests_of(namespace.name(), "reader");
+    let asked = |name: &str, status: u16| {
+        let asked = |it: &&Request| {
+            (it.verb.as_str(), it.resource.as_str()) == ("get", "secrets")
+                && (it.name.as_str(), it.status) == (name, status)
+        };
+        requests.iter().filter(asked).count()
+    };
+    assert_eq!(
+        (asked("one", 200), asked("two", 403)),
+        (1, 1),
+        "{requests:?}"
+    );
+    assert!(!requests.iter().any(Request::writes), "{requests:?}");
 }
 
 #[tokio::test]

@@ -179,3 +179,28 @@ fn expectation(text: &str) -> [&str; 3] {
     let (field, message) = expect.and_then(|it| it.split_once(": ")).expect("# expect");
     [field, message, by.expect("# refused by")]
 }
+
+#[tokio::test]
+async fn the_examples_are_accepted_as_they_are() {
+    let cluster = Cluster::shared().await;
+    cluster.install_crds().await;
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let folders = fs::read_dir(examples).expect("the examples are there");
+    for folder in folders.map(|entry| entry.expect("a folder").path()) {
+        let namespace = cluster.namespace().await;
+        let mut objects = Vec::new();
+        for file in fs::read_dir(&folder).expect("an example is a folder") {
+            let path = file.expect("a file").path();
+            if path.extension().is_some_and(|it| it == "yaml") {
+                let text = fs::read_to_string(&path).expect("text");
+                objects.extend(serde_saphyr::from_multiple::<Value>(&text).expect("YAML"));
+            }
+        }
+        assert!(!objects.is_empty(), "{} has no YAML", folder.display());
+        for object in &mut objects {
+            object["metadata"]["namespace"] = namespace.name().into();
+        }
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        namespace.apply(&list.to_string()).await.ok();
+    }
+}
