@@ -30,8 +30,9 @@ servers: ## Build the servers that tests need, once: it takes up to an hour (doc
 bench: ## Measure throughput and latency beside the machine's own limits, into docs/benchmarks.md
 	$(CARGO) bench --locked -p hookswitch-tests --bench system
 
-generate: ## Write the generated files anew: crds/*.yaml
+generate: ## Write the generated files anew: crds/*.yaml, and the chart's copies of them
 	$(CARGO) run --locked --quiet -p hookswitch-crds --bin crdgen
+	cp crds/*.yaml charts/hookswitch/files/crds/
 
 check: fmt clippy doc deny generated ## Everything that CI asks for, but for the tests
 
@@ -48,5 +49,5 @@ deny: ## Licences, sources and known vulnerabilities of dependencies
 	@.ci/deny
 
 generated: generate ## Are the generated files current?
-	@git diff --exit-code --stat -- 'crds/*.yaml' || \
-	  { echo "crds/*.yaml differ from the types: commit what 'make generate' wrote"; exit 1; }
+	@git diff --exit-code --stat -- 'crds/*.yaml' charts/hookswitch/files/crds || \
+	  { echo "crds/*.yaml or the chart's copies differ from the types: commit what 'make generate' wrote"; exit 1; }
