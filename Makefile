@@ -7,7 +7,7 @@ BIN = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hookswitch
 EXAMPLE ?= examples/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test servers bench generate check fmt clippy doc deny generated
+.PHONY: help run build test needs servers bench generate check fmt clippy doc deny generated
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,11 +21,14 @@ run: build ## Start the quickstart: Hookswitch, and a stand-in CRM to deliver to
 build: ## Build the programs
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins
 
-test: servers ## Run every test, against real servers where they are needed
+test: needs servers ## Run every test, against real servers where they are needed
 	$(CARGO) test --locked --workspace
 
 servers: ## Build the servers that tests need, once: it takes up to an hour (docs/testing.md)
 	@tests/servers/build
+
+needs: ## Get what the tests need besides Rust and the servers
+	@.ci/needs
 
 bench: ## Measure throughput and latency beside the machine's own limits, into docs/benchmarks.md
 	$(CARGO) bench --locked -p hookswitch-tests --bench system

@@ -486,10 +486,11 @@ pub trait Store: Send + Sync + 'static {
     /// one, and quarantined at three.
     fn suspects(&self) -> Vec<(u64, u32)>;
 
-    /// Whether the engine works: where it does not, `/livez` tells, and the process is to be restarted.
+    /// Whether an event would be kept now.
     ///
     /// # Errors
-    /// [`Error::Stopped`].
+    /// - [`Error::Stopped`]: restart the process; `/livez` tells.
+    /// - [`Error::Full`]: the last append met a full disk. A later one finds out when it heals.
     fn health(&self) -> Result<(), Error>;
 
     /// Syncs and releases the store. What comes later is [`Error::Stopped`].

@@ -26,6 +26,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -164,15 +165,22 @@ impl Embedded {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, fault::ReadFault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.health()?;
+        self.works()?;
         match &self.readers {
             Some(readers) => readers.read(read).await,
             None => Err(self.ended()),
         }
     }
 
+    fn works(&self) -> Result<(), Error> {
+        match self.shared.stopped.get() {
+            None => Ok(()),
+            Some(why) => Err(Error::Stopped(Arc::clone(why))),
+        }
+    }
+
     fn ended(&self) -> Error {
-        self.health().err().unwrap_or_else(closed_error)
+        self.works().err().unwrap_or_else(closed_error)
     }
 }
 
@@ -291,10 +299,13 @@ impl Store for Embedded {
     }
 
     fn health(&self) -> Result<(), Error> {
-        match self.shared.stopped.get() {
-            None => Ok(()),
-            Some(why) => Err(Error::Stopped(Arc::clone(why))),
+        self.works()?;
+        if self.shared.full.load(Ordering::Relaxed) {
+            return Err(Error::Full(
+                "events are refused until there is room".to_owned(),
+            ));
         }
+        Ok(())
     }
 
     fn close(&self) -> Pending<'_, ()> {

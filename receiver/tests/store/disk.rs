@@ -19,18 +19,19 @@ fn until(lines: &mut BufReader<ChildStdout>, beginning: &str) -> String {
     }
 }
 
-/// Whether a command works here; says so where it does not.
-fn can(command: &[&str], why: &str) -> bool {
+/// Fails the test where a command that it needs does not work here, and says what to do.
+fn need(command: &[&str], remedy: &str) {
     let works = Command::new(command[0])
         .args(&command[1..])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
-    if !works {
-        eprintln!("NOT RUN: `{}` does not work here: {why}", command.join(" "));
-    }
-    works
+    assert!(
+        works,
+        "this test needs `{}`, which does not work here: {remedy}",
+        command.join(" ")
+    );
 }
 
 #[test]
@@ -38,12 +39,10 @@ fn a_full_disk_is_said_and_heals_by_itself() {
     let mount = "mount -t tmpfs -o size=3m tmpfs \"$1\"";
     let probe = tempfile::tempdir().unwrap();
     let probe = probe.path().to_str().unwrap().to_owned();
-    if !can(
+    need(
         &["unshare", "-m", "sh", "-c", mount, "sh", &probe],
-        "run as root with CAP_SYS_ADMIN, e.g. `sudo cargo test` or `docker run --privileged`",
-    ) {
-        return;
-    }
+        "run it as root with CAP_SYS_ADMIN, e.g. `sudo cargo test` or `docker run --privileged`",
+    );
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().to_str().unwrap();
     // A small disk of its own, with a ballast that is taken away when a line comes in.
@@ -145,12 +144,10 @@ fn a_failed_write_stops_the_engine_for_good() {
 
 #[test]
 fn a_failed_sync_stops_the_engine_for_good() {
-    if !can(
+    need(
         &["strace", "-f", "-o", "/dev/null", "true"],
-        "install strace, and allow ptrace",
-    ) {
-        return;
-    }
+        "run `make needs`, or install strace, and allow ptrace",
+    );
     let dir = tempfile::tempdir().unwrap();
     fails(
         dir.path(),

@@ -79,6 +79,9 @@ async fn a_full_disk_gives_503_and_heals_when_there_is_room_again() {
     assert_eq!(refused, Some(503));
     let (live, _) = hookswitch.get("/livez").await.expect("health is served");
     assert_eq!(live, 200, "a restart would not help a full disk");
+    let (ready, said) = hookswitch.get("/readyz").await.expect("health is served");
+    assert_eq!(ready, 503, "no event would be kept: {said}");
+    assert!(said.contains("disk is full"), "{said}");
 
     std::fs::remove_file(&ballast).expect("room is made");
     wait::until(

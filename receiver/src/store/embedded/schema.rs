@@ -220,6 +220,11 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Writes a page, and changes nothing.
+pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "user_version", VERSION)
+}
+
 /// Opens a connection that reads. The file exists and was checked.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     let open = || {

@@ -2,6 +2,7 @@
 //! rollback.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hookswitch_crds::key::ObjectKey;
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     pub(super) recent: Mutex<Recent>,
     /// Why the engine has stopped.
     pub(super) stopped: OnceLock<Arc<str>>,
+    /// The last transaction met a full disk.
+    pub(super) full: AtomicBool,
     /// Events that the process did not survive planning.
     pub(super) suspects: Mutex<BTreeMap<i64, u32>>,
 }

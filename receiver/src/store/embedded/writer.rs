@@ -12,6 +12,7 @@
 //!   connection is dropped without another sync, and everything is answered with [`Error::Stopped`].
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
@@ -192,12 +193,19 @@ impl Writer {
         self.connection
             .prepare_cached("BEGIN IMMEDIATE")?
             .execute(())?;
+        if self.shared.full.load(Ordering::Relaxed) {
+            // Some operations write nothing. This always does: its success means that there is room.
+            schema::probe(&self.connection)?;
+        }
         for operation in operations {
             self.apply(operation, outcomes)?;
         }
         self.state.write_changes(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute(())?;
         self.state.publish(&self.shared);
+        if self.shared.full.swap(false, Ordering::Relaxed) {
+            tracing::info!("the store's disk has room again");
+        }
         Ok(())
     }
 
@@ -269,7 +277,9 @@ impl Writer {
         if let Fault::Full(text) = fault {
             match self.roll_back() {
                 Ok(()) => {
-                    tracing::warn!(error = text, "the store's disk is full");
+                    if !self.shared.full.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(error = text, "the store's disk is full");
+                    }
                     return fault.error();
                 }
                 Err(worse) => return self.stop(&worse),
