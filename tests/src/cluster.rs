@@ -63,6 +63,7 @@ pub struct Cluster {
     etcd_port: u16,
     identity: Identity,
     kubeconfig: PathBuf,
+    crds: OnceCell<()>,
     folder: Folder,
 }
 
@@ -97,6 +98,7 @@ impl Cluster {
             etcd_port,
             identity,
             kubeconfig,
+            crds: OnceCell::new(),
             folder,
         };
         this.ready().await;
@@ -152,17 +154,29 @@ impl Cluster {
         self.commands().helm(arguments).await
     }
 
-    /// Applies `crds/*.yaml`, and waits until both kinds are served.
+    /// Applies `crds/*.yaml` once, and waits until both kinds are served.
     pub async fn install_crds(&self) {
+        self.crds.get_or_init(|| self.apply_crds()).await;
+    }
+
+    async fn apply_crds(&self) {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
         let crds = crds.to_str().expect("a path in UTF-8");
         self.kubectl(&["apply", "--server-side", "-f", crds])
             .await
             .ok();
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "-f"];
-        self.kubectl(&[&wait, [crds].as_slice()].concat())
-            .await
-            .ok();
+        // The API server's discovery and documentation follow a moment after Established.
+        let served = [
+            ["get", "whsub,evroute", "--all-namespaces"].as_slice(),
+            &["explain", "whsub"],
+            &["explain", "evroute"],
+        ];
+        for command in served {
+            wait::until("the kinds to be served", UP, async || {
+                self.kubectl(command).await.success.then_some(())
+            })
+            .await;
+        }
     }
 
     /// Kills the API server as `kill -9` does. It stays down until [`Cluster::start_apiserver`].

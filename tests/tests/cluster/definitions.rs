@@ -211,3 +211,68 @@ async fn the_status_is_written_apart_from_the_spec() {
     assert_eq!(object["spec"]["suspend"], true);
     assert_eq!(object["metadata"]["generation"], 2);
 }
+
+/// A route with as many of everything as the schema allows.
+fn largest_route() -> Value {
+    let many = |count: usize, one: &dyn Fn(usize) -> Value| (0..count).map(one).collect::<Value>();
+    let types = many(64, &|n| json!(format!("conversation.status_changed.{n}")));
+    let headers = |count| {
+        many(
+            count,
+            &|n| json!({"name": format!("X-Header-{n}"), "value": "a value of a header"}),
+        )
+    };
+    let when = format!("event.data.status == '{}'", "closed ".repeat(50));
+    let enrich = many(4, &|n| {
+        let url = "https://api.example.com/users/${event.data.user_id}";
+        json!({"name": format!("profile{n}"), "http": {"url": url, "headers": headers(8)}, "timeout": "2s"})
+    });
+    let deliver = many(8, &|n| {
+        json!({
+            "destination": format!("destination-{n}"),
+            "once": {"key": "event.subject", "window": "720h"},
+            "body": {"text": "${event.data.text}"},
+        })
+    });
+    json!({
+        "apiVersion": "hookswitch.dev/v1alpha1",
+        "kind": "EventRoute",
+        "metadata": {"name": "largest"},
+        "spec": {
+            "subscriptionRefs": many(16, &|n| json!({"name": format!("subscription-{n}")})),
+            "wordLists": many(16, &|n| json!({
+                "name": format!("words{n}"),
+                "inline": many(256, &|n| json!(format!("word {n}"))),
+            })),
+            "destinations": many(16, &|n| json!({
+                "name": format!("destination-{n}"),
+                "http": {"url": "https://api.example.com/hooks", "headers": headers(32)},
+                "redact": {"pointers": many(64, &|n| json!(format!("/message/text/{n}")))},
+                "delivery": {"timeout": "10s", "backoff": {"initial": "2s", "max": "10m"}},
+            })),
+            "rules": many(64, &|n| json!({
+                "name": format!("rule-{n}"),
+                "types": types,
+                "when": when,
+                "enrich": enrich,
+                "deliver": deliver,
+                "after": {"wait": "30m", "key": "event.subject", "unless": {"types": types, "when": when}},
+            })),
+        },
+    })
+}
+
+/// The API server gives all rules of an object together a budget at run time, too.
+#[tokio::test]
+async fn a_route_with_as_much_of_everything_as_is_allowed_is_accepted() {
+    let cluster = Cluster::shared().await;
+    cluster.install_crds().await;
+    let namespace = cluster.namespace().await;
+    let mut route = largest_route();
+    namespace.create(&route.to_string()).await.ok();
+
+    let rules = route["spec"]["rules"].as_array_mut().expect("rules");
+    rules.push(json!({"name": "one-more", "deliver": [{"destination": "destination-0"}]}));
+    let refusal = namespace.create(&route.to_string()).await.refused();
+    assert!(refusal.contains("spec.rules: Too many: 65"), "{refusal}");
+}
