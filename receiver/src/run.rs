@@ -103,6 +103,7 @@ pub async fn run(
     shutdown: CancellationToken,
     on_listening: impl FnOnce(Listening),
 ) -> Result<(), Error> {
+    raise_file_limit();
     let tls = match options.tls.clone() {
         Some(files) => Some(Tls::load(files).await?),
         None => None,
@@ -269,6 +270,15 @@ async fn open(options: &Options, metrics: &Metrics) -> Result<Arc<dyn Store>, Er
             data: options.data.clone(),
             source,
         }),
+    }
+}
+
+/// Each connection is an open file, in and out. Many systems give a process 1,024 at first, and more
+/// where it asks.
+fn raise_file_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit on open files could not be raised"),
     }
 }
 

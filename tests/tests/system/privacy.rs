@@ -1,5 +1,6 @@
 //! Logs never hold secrets or message text.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use hookswitch_tests::destination::{Behaviour, Destination};
@@ -78,6 +79,36 @@ spec:
         assert!(
             !metrics.contains(planted),
             "{planted} is in the metrics:\n{metrics}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r55_what_customers_write_is_kept_for_the_owner_alone() {
+    let workspace = Workspace::new();
+    workspace.write("subscription.yaml", &yaml::subscription(""));
+    std::fs::create_dir(workspace.data()).expect("the data directory is made");
+    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
+    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    assert_eq!(
+        sender
+            .send(&json!({"event_type": "message.received"}))
+            .await,
+        Some(200)
+    );
+    let files = std::fs::read_dir(workspace.data()).expect("the data directory can be read");
+    // The other two hold a process id and places in the store.
+    let tells = |name: &std::ffi::OsStr| name != "lock" && name != "planning";
+    for file in files
+        .map(|file| file.expect("a file"))
+        .filter(|file| tells(&file.file_name()))
+    {
+        let mode = file.metadata().expect("its rights").permissions().mode();
+        assert_eq!(
+            mode & 0o077,
+            0,
+            "{} has mode {mode:o}",
+            file.path().display()
         );
     }
 }

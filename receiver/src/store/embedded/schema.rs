@@ -204,11 +204,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
             )));
         }
     }
+    create(path)?;
     let connection = Connection::open_with_flags(
         path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(wrong)?;
     common(&connection).map_err(wrong)?;
@@ -223,6 +222,23 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
 /// Writes a page, and changes nothing.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)
+}
+
+/// Makes the file for its owner alone, as it holds what customers write. SQLite gives its log the same
+/// rights.
+fn create(path: &Path) -> Result<(), Error> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::Open(format!(
+            "{} can't be made: {error}",
+            path.display()
+        ))),
+    }
 }
 
 /// Opens a connection that reads. The file exists and was checked.
