@@ -31,6 +31,7 @@ needs: ## Get what the tests need besides Rust and the servers
 	@.ci/needs
 
 bench: ## Measure throughput and latency beside the machine's own limits, into docs/benchmarks.md
+	$(CARGO) build --locked --release --bin hookswitch
 	$(CARGO) bench --locked -p hookswitch-tests --bench system
 
 generate: ## Write the generated files anew: crds/*.yaml, and the chart's copies of them

@@ -7,31 +7,38 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::load::{Load, Tally};
+use crate::certificate::Certificate;
+use crate::load::{CONNECTIONS, Load, Tally};
 use crate::machine::{self, Others};
 use crate::numbers::{float, median, median_duration, millis, thousands};
 use crate::process::Process;
+use crate::report::{Aim, Section};
+use crate::request::BODY_BYTES;
+use crate::sink::Sink;
+use crate::subject::{Hookswitch, PATH, Setup};
 use crate::{Settings, baseline, say};
 
 /// A run that was disturbed is repeated up to this often.
 const REPEATS: u32 = 4;
 
 /// One server, to be started anew for each of its runs.
-pub(crate) struct Contestant {
+struct Contestant {
     /// What the table calls it.
-    pub(crate) name: &'static str,
+    name: &'static str,
     /// Starts it with an empty data directory.
-    pub(crate) start: fn(&Path) -> Result<Target>,
+    start: fn(&Path) -> Result<Target>,
 }
 
 /// A server that runs.
-pub(crate) struct Target {
+struct Target {
     /// It ends when this is dropped.
-    pub(crate) process: Process,
+    process: Process,
     /// What to send to it; the time is filled in.
-    pub(crate) load: Load,
+    load: Load,
+    /// Where it delivers to.
+    sink: Option<Sink>,
 }
 
 /// What one run measured.
@@ -43,19 +50,19 @@ struct Run {
 }
 
 /// The runs of one server.
-pub(crate) struct Runs {
+struct Runs {
     name: &'static str,
     runs: Vec<Run>,
 }
 
 impl Runs {
     /// Median requests a second.
-    pub(crate) fn per_second(&self) -> f64 {
+    fn per_second(&self) -> f64 {
         median(self.runs.iter().map(|run| run.tally.per_second))
     }
 
     /// Median of a quantile.
-    pub(crate) fn latency(&self, permille: u64) -> Duration {
+    fn latency(&self, permille: u64) -> Duration {
         median_duration(
             self.runs
                 .iter()
@@ -89,11 +96,32 @@ fn start_baseline(kind: &str, data: &Path) -> Result<Target> {
     Ok(Target {
         process,
         load: Load::to(address, "/"),
+        sink: None,
     })
 }
 
-/// The baselines, from the least to the most.
-pub(crate) const BASELINES: [Contestant; 3] = [
+/// Hookswitch as a contestant's start.
+fn start_hookswitch(folder: &Path, mut setup: Setup, tls: bool) -> Result<Target> {
+    let sink = (setup.lanes > 0).then(Sink::start).transpose()?;
+    setup.sink = sink.as_ref().map(|sink| sink.address);
+    let mut client = None;
+    if tls {
+        let certificate = Certificate::make()?;
+        setup.tls = Some(certificate.write(folder)?);
+        client = Some(certificate.client()?);
+    }
+    let hookswitch = Hookswitch::start(folder, &setup)?;
+    let mut load = Load::to(hookswitch.hooks, PATH);
+    load.tls = client;
+    Ok(Target {
+        process: hookswitch.process,
+        load,
+        sink,
+    })
+}
+
+/// Who takes part: the baselines from the least to the most, then Hookswitch.
+const CONTESTANTS: [Contestant; 7] = [
     Contestant {
         name: "bare axum: reads the body, answers 200",
         start: |data| start_baseline(baseline::BARE, data),
@@ -106,10 +134,69 @@ pub(crate) const BASELINES: [Contestant; 3] = [
         name: "+ plain file, one fdatasync a batch: **the floor**",
         start: |data| start_baseline(baseline::FLOOR, data),
     },
+    Contestant {
+        name: "**hookswitch run**, no route",
+        start: |folder| start_hookswitch(folder, Setup::default(), false),
+    },
+    Contestant {
+        name: "hookswitch run, one rule that does not fire",
+        start: |folder| {
+            let setup = Setup {
+                silent_rules: 1,
+                ..Setup::default()
+            };
+            start_hookswitch(folder, setup, false)
+        },
+    },
+    Contestant {
+        name: "hookswitch run, every event delivered",
+        start: |folder| {
+            let setup = Setup {
+                lanes: 1,
+                ..Setup::default()
+            };
+            start_hookswitch(folder, setup, false)
+        },
+    },
+    Contestant {
+        name: "hookswitch run, TLS, no route",
+        start: |folder| start_hookswitch(folder, Setup::default(), true),
+    },
 ];
 
+/// Measures it.
+pub(crate) fn section(settings: &Settings) -> Result<Section> {
+    let all = rounds(settings, &CONTESTANTS)?;
+    let [_, _, floor, hookswitch, ..] = all.as_slice() else {
+        bail!("a contestant is missing");
+    };
+    let ratio = hookswitch.per_second() / floor.per_second();
+    let p99 = hookswitch.latency(990);
+    Ok(Section {
+        title: "Accept",
+        text: format!(
+            "{CONNECTIONS} keep-alive connections, each with one request in flight; {BODY_BYTES} bytes of JSON, an id and a signature of its own each; {} rounds of {} s, medians.\n\n{}",
+            settings.rounds,
+            settings.measure.as_secs(),
+            table(&all)?
+        ),
+        aims: vec![
+            Aim {
+                what: "durable accept at 0.95 or more of the floor's throughput",
+                found: format!("{ratio:.2}"),
+                met: ratio >= 0.95,
+            },
+            Aim {
+                what: "p99 under 5 ms at 64 connections",
+                found: format!("{} ms", millis(p99)),
+                met: p99 < Duration::from_millis(5),
+            },
+        ],
+    })
+}
+
 /// Lets all contestants take turns.
-pub(crate) fn rounds(settings: &Settings, contestants: &[Contestant]) -> Result<Vec<Runs>> {
+fn rounds(settings: &Settings, contestants: &[Contestant]) -> Result<Vec<Runs>> {
     let mut all: Vec<Runs> = contestants
         .iter()
         .map(|contestant| Runs {
@@ -139,7 +226,7 @@ pub(crate) fn rounds(settings: &Settings, contestants: &[Contestant]) -> Result<
 fn run(settings: &Settings, contestant: &Contestant) -> Result<Run> {
     let mut best: Option<Run> = None;
     for _ in 0..REPEATS {
-        machine::wait_until_quiet()?;
+        machine::wait_until_quiet(settings.patience)?;
         let run = attempt(settings, contestant)?;
         if best.as_ref().is_none_or(|best| run.others < best.others) {
             best = Some(run);
@@ -147,6 +234,7 @@ fn run(settings: &Settings, contestant: &Contestant) -> Result<Run> {
         if best
             .as_ref()
             .is_some_and(|best| machine::is_quiet(best.others))
+            || settings.patience.is_zero()
         {
             break;
         }
@@ -156,7 +244,11 @@ fn run(settings: &Settings, contestant: &Contestant) -> Result<Run> {
 
 fn attempt(settings: &Settings, contestant: &Contestant) -> Result<Run> {
     let data = settings.folder()?;
-    let Target { process, mut load } = (contestant.start)(data.path())?;
+    let Target {
+        process,
+        mut load,
+        sink: _sink,
+    } = (contestant.start)(data.path())?;
     load.time = settings.warm_up;
     load.run()?;
     load.time = settings.measure;
@@ -173,7 +265,7 @@ fn attempt(settings: &Settings, contestant: &Contestant) -> Result<Run> {
 }
 
 /// The table, with ratios to the first row and to the floor.
-pub(crate) fn table(all: &[Runs]) -> Result<String> {
+fn table(all: &[Runs]) -> Result<String> {
     let mut out = String::from(
         "| server | requests/s | of bare | of the floor | p50 ms | p99 ms | p99.9 ms | server's CPU µs a request | memory MiB |\n\
          |---|---|---|---|---|---|---|---|---|\n",

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use crate::histogram::Histogram;
-use crate::request::Request;
+use crate::request::{Request, find};
 
 /// Connections of every run.
 pub(crate) const CONNECTIONS: u32 = 64;
@@ -156,7 +156,10 @@ impl Load {
             if began >= end {
                 return Ok(latency);
             }
-            stream.write_all(request.next()).await.context("sending")?;
+            stream
+                .write_all(request.next(began))
+                .await
+                .context("sending")?;
             answer.read(&mut stream).await?;
             let now = Instant::now();
             if now <= end || step.is_some() {
@@ -198,14 +201,8 @@ impl Answer {
     }
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
-}
-
-/// The `content-length` of an answer's head, 0 where there is none.
-fn content_length(head: &[u8]) -> Result<usize> {
+/// The `content-length` in a head, 0 where there is none.
+pub(crate) fn content_length(head: &[u8]) -> Result<usize> {
     for line in head.split(|byte| *byte == b'\n') {
         let Some((name, value)) = line
             .iter()

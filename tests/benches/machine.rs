@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 
 use crate::histogram::Histogram;
 use crate::numbers::{float, millis};
@@ -15,8 +16,6 @@ use crate::process;
 
 /// Appends that the disk's sync time is measured with.
 const SYNCS: u32 = 1000;
-/// How long to wait for other processes to leave the machine alone.
-const PATIENCE: Duration = Duration::from_mins(2);
 /// The share of the machine that others may use in a run that counts.
 const QUIET: f64 = 0.05;
 
@@ -38,11 +37,14 @@ pub(crate) fn describe(data: &Path) -> Result<String> {
     };
     let sync = sync_times(data)?;
     Ok(format!(
-        "- CPU: {} (family {}, model {}), {} cores{}, {sha}\n\
+        "Measured on {} at commit {}, in one run.\n\n\
+         - CPU: {} (family {}, model {}), {} cores{}, {sha}\n\
          - Memory: {:.0} GiB\n\
          - {}, Linux {}\n\
          - Disk: {}; append of 4 KiB and fdatasync: median {} ms, p99 {} ms, p99.9 {} ms\n\
          - {}, release profile\n",
+        Timestamp::now().strftime("%-d %B %Y"),
+        commit()?,
         field("model name"),
         field("cpu family"),
         field("model\t"),
@@ -64,7 +66,7 @@ pub(crate) fn describe(data: &Path) -> Result<String> {
 }
 
 /// The commit that was measured, with a mark where files have been changed since.
-pub(crate) fn commit() -> Result<String> {
+fn commit() -> Result<String> {
     let hash = output("git", &["rev-parse", "--short=10", "HEAD"])?;
     let changed = output(
         "git",
@@ -138,10 +140,10 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Waits until other processes use next to nothing; gives up waiting after a while.
-pub(crate) fn wait_until_quiet() -> Result<()> {
+/// Waits until other processes use next to nothing, for a while at most.
+pub(crate) fn wait_until_quiet(patience: Duration) -> Result<()> {
     let begin = Instant::now();
-    while begin.elapsed() < PATIENCE {
+    while begin.elapsed() < patience {
         let others = Others::start()?;
         thread::sleep(Duration::from_millis(300));
         if others.share(Duration::ZERO)? < QUIET {

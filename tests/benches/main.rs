@@ -8,18 +8,28 @@
 
 mod accept;
 mod baseline;
+mod certificate;
+mod cycles;
+mod fill;
+mod flow;
 mod histogram;
 mod load;
 mod machine;
 mod numbers;
 mod process;
+mod recovery;
+mod report;
 mod request;
+mod sink;
+mod subject;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+use report::Section;
 
 /// How long and how often to measure.
 pub(crate) struct Settings {
@@ -29,6 +39,10 @@ pub(crate) struct Settings {
     pub(crate) warm_up: Duration,
     /// Each measured run.
     pub(crate) measure: Duration,
+    /// How long to wait before a run until other processes leave the machine alone.
+    pub(crate) patience: Duration,
+    /// Measure what takes many minutes too.
+    pub(crate) full: bool,
     /// On the disk that is measured.
     scratch: PathBuf,
 }
@@ -44,6 +58,8 @@ impl Settings {
             rounds: number("HOOKSWITCH_BENCH_ROUNDS", 5)?,
             warm_up: Duration::from_secs(1),
             measure: Duration::from_secs(number("HOOKSWITCH_BENCH_SECONDS", 5)?.into()),
+            patience: Duration::from_secs(number("HOOKSWITCH_BENCH_PATIENCE", 60)?.into()),
+            full: number("HOOKSWITCH_BENCH_FULL", 0)? != 0,
             scratch: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
         })
     }
@@ -60,21 +76,56 @@ pub(crate) fn say(line: &str) -> Result<()> {
     Ok(())
 }
 
+/// A part of the bench.
+type Measure = fn(&Settings) -> Result<Section>;
+
+/// All parts by the names that choose them.
+const SECTIONS: [(&str, Measure); 7] = [
+    ("accept", accept::section),
+    ("planning", flow::planning),
+    ("delivering", flow::delivering),
+    ("whole-way", flow::whole_way),
+    ("memory", flow::memory),
+    ("recovery", recovery::section),
+    ("cycles", cycles::section),
+];
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [serve, kind, data] = arguments.as_slice()
-        && serve == "serve"
-    {
-        return baseline::serve(kind, Path::new(data));
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [process::SERVE, kind, data] => baseline::serve(kind, Path::new(data)),
+        [process::FILL, folder, events, lanes] => {
+            fill::serve(Path::new(folder), events.parse()?, lanes.parse()?)
+        }
+        words if words.contains(&"--bench") => measure(words),
+        // `cargo test --all-targets` starts benches too, without the word.
+        _ => say("this measures: run it with `make bench`"),
     }
-    // `cargo test --all-targets` starts benches too, without this.
-    if !arguments.iter().any(|argument| argument == "--bench") {
-        return say("this measures: run it with `make bench`");
-    }
+}
+
+/// Measures the sections that are named; all of them, and writes the report, where none is.
+fn measure(words: &[&str]) -> Result<()> {
     let settings = Settings::from_env()?;
-    let folder = settings.folder()?;
-    say(&machine::describe(folder.path())?)?;
-    say(&machine::commit()?)?;
-    let all = accept::rounds(&settings, &accept::BASELINES)?;
-    say(&accept::table(&all)?)
+    let chosen: Vec<Measure> = SECTIONS
+        .iter()
+        .filter(|(name, _)| words.contains(name))
+        .map(|(_, measure)| *measure)
+        .collect();
+    if !chosen.is_empty() {
+        for measure in chosen {
+            say(&measure(&settings)?.render())?;
+        }
+        return Ok(());
+    }
+    let machine = machine::describe(settings.folder()?.path())?;
+    say(&machine)?;
+    let mut sections = Vec::new();
+    for (_, measure) in SECTIONS {
+        let section = measure(&settings)?;
+        say(&section.render())?;
+        sections.push(section);
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
+    report::write(&page, &report::render(&machine, &sections)?)
 }

@@ -54,3 +54,8 @@ pub(crate) fn thousands(value: f64) -> String {
     }
     out
 }
+
+/// Bytes as MiB with one digit.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", float(bytes) / 1_048_576.0)
+}

@@ -7,11 +7,18 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// The kernel's unit of CPU time in `/proc`: `USER_HZ`, which is 100 on every Linux
 /// (<https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>).
 const TICK: Duration = Duration::from_millis(10);
+
+/// The first argument of this program as a baseline.
+pub(crate) const SERVE: &str = "serve";
+/// The first argument of this program as one who fills a store,
+pub(crate) const FILL: &str = "fill";
+/// and what it says when it has.
+pub(crate) const FILLED: &str = "filled";
 
 /// A server that runs until this is dropped.
 #[derive(Debug)]
@@ -30,26 +37,48 @@ impl Process {
 
     /// Starts one of this program's own servers, and says where it listens.
     pub(crate) fn serve(kind: &str, data: &Path) -> Result<(Self, SocketAddr)> {
-        let mut process = Self::start(
+        let (process, line) = Self::again(
             Command::new(std::env::current_exe()?)
-                .arg("serve")
+                .arg(SERVE)
                 .arg(kind)
-                .arg(data)
-                .stdout(Stdio::piped()),
+                .arg(data),
         )?;
-        let out = process.child.stdout.take().context("no standard output")?;
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line)?;
         let address = line
-            .trim()
             .parse()
             .with_context(|| format!("{kind} did not say where it listens"))?;
         Ok((process, address))
     }
 
+    /// Starts a process that fills the store of a folder, and waits until it has.
+    pub(crate) fn fill(folder: &Path, events: u64, lanes: usize) -> Result<Self> {
+        let (process, line) = Self::again(
+            Command::new(std::env::current_exe()?)
+                .arg(FILL)
+                .arg(folder)
+                .arg(events.to_string())
+                .arg(lanes.to_string()),
+        )?;
+        ensure!(line == FILLED, "the store was not filled: {line}");
+        Ok(process)
+    }
+
+    /// Starts this program for another purpose, and waits for its first line.
+    fn again(command: &mut Command) -> Result<(Self, String)> {
+        let mut process = Self::start(command.stdout(Stdio::piped()))?;
+        let out = process.child.stdout.take().context("no standard output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        Ok((process, line.trim().to_owned()))
+    }
+
     /// CPU time used so far, in user and kernel mode.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         cpu(&self.child.id().to_string())
+    }
+
+    /// Resident memory now, in bytes.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        self.status("VmRSS:")
     }
 
     /// The most resident memory so far, in bytes.
