@@ -273,6 +273,9 @@ fn common(connection: &Connection) -> rusqlite::Result<()> {
     // A checkpoint is the writer's to decide: after a failed sync there must be none, not even at close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // A statement is planned once. Else each use of a cached one plans it anew, since the values that
+    // are bound might make another plan better: four fifths of the time of a small read.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
 }
@@ -311,4 +314,28 @@ fn prepare_file(connection: &Connection, path: &Path) -> Result<(), Error> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_cached_statement_is_planned_once_whatever_is_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        drop(open_writer(&path).unwrap());
+        let connection = open_reader(&path).unwrap();
+        for seq in [7, 8, 9] {
+            let mut find = connection
+                .prepare_cached(
+                    "SELECT s.name FROM event e JOIN subscription s ON s.id = e.subscription WHERE e.seq = ?",
+                )
+                .unwrap();
+            assert!(!find.exists([seq]).unwrap());
+            assert_eq!(find.get_status(StatementStatus::RePrepare), 0);
+        }
+    }
 }
