@@ -33,6 +33,10 @@ struct Module {
     programs: &'static [&'static str],
 }
 
+const DEFINITIONS: Module = Module {
+    folder: "definitions",
+    programs: &["definitions.yaml"],
+};
 const ETCD: Module = Module {
     folder: "etcd",
     programs: &["etcd"],
@@ -49,6 +53,16 @@ const KUBERNETES: Module = Module {
     folder: "kubernetes",
     programs: &["kube-apiserver", "kube-controller-manager", "kubectl"],
 };
+
+/// The definitions of other projects' resources that the chart makes where it is asked to: of
+/// cert-manager, the Prometheus operator and Gateway API. A file for `kubectl apply -f`.
+///
+/// # Panics
+/// Where it isn't there, with the command that gets it.
+#[must_use]
+pub fn definitions() -> PathBuf {
+    Program::new("definitions.yaml", &DEFINITIONS).path()
+}
 
 impl Program {
     /// The store below Kubernetes.
