@@ -56,7 +56,7 @@ mod site;
 
 use answer::Answer;
 use append::{Append, Receipt};
-use body::Budget;
+use body::{Budget, Reserved};
 use limit::Sources;
 use printable::Printable;
 use site::{Site, Sites};
@@ -98,7 +98,8 @@ pub struct Settings {
     pub ack_deadline: Duration,
     /// From a request's head to the end of its body.
     pub body_deadline: Duration,
-    /// Bytes of bodies in memory at once; further ones get 503.
+    /// Bytes of bodies in memory at once, those whose request has ended and which the store still has
+    /// included; further ones get 503.
     pub body_budget: usize,
     /// Log lines about requests that were refused, and unsigned pings, of one source address.
     pub unverified: Rate,
@@ -225,7 +226,7 @@ impl Ingress {
         let site: &Arc<Site> = trail.site.insert(self.site(&head)?);
         acceptable(&head)?;
         let deadline = started + self.settings.body_deadline;
-        let (body, _reserved) = body::read(body, site.body_limit(), deadline, &self.budget).await?;
+        let (body, reserved) = body::read(body, site.body_limit(), deadline, &self.budget).await?;
         let request = Request::new(head, body, source);
         let request = match request.verify(&site.verifier, self.clock.now()) {
             Ok(request) => request,
@@ -233,7 +234,7 @@ impl Ingress {
         };
         site.count_secret(request.matched_secret());
         let deadline = started + self.settings.ack_deadline;
-        timeout_at(deadline, self.keep(site, &request))
+        timeout_at(deadline, self.keep(site, &request, reserved))
             .await
             .map_err(|_| Answer::STORE.because(&"the store did not answer in time"))?
     }
@@ -256,7 +257,13 @@ impl Ingress {
     }
 
     /// Makes a verified request durable, and answers what became of it.
-    async fn keep(&self, site: &Arc<Site>, request: &Request<Verified>) -> Result<Answer, Answer> {
+    async fn keep(
+        &self,
+        site: &Arc<Site>,
+        request: &Request<Verified>,
+        mut reserved: Reserved,
+    ) -> Result<Answer, Answer> {
+        reserved.grow_to_event()?;
         let (new, without_id) = self.event(site, request);
         if let Some(limiter) = &site.limiter {
             let event = &new.event;
@@ -276,7 +283,8 @@ impl Ingress {
         }
         let receipt = Receipt::new(site, &new.event, without_id, self.accepted.clone());
         let ping = new.event.disposition == Disposition::Ping;
-        let append = Append::begin(Arc::clone(&self.store), new, receipt, self.appends.clone());
+        let store = Arc::clone(&self.store);
+        let append = Append::begin(store, new, reserved, receipt, self.appends.clone());
         match append.await {
             Ok(Accepted::New { .. }) if ping => Ok(Answer::PING),
             Ok(Accepted::New { .. }) => Ok(Answer::ACCEPTED),

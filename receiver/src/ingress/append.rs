@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::body::Reserved;
 use super::printable::Printable;
 use super::site::Site;
 use crate::event::Event;
@@ -31,6 +32,7 @@ impl Append {
     pub(super) fn begin(
         store: Arc<dyn Store>,
         event: NewEvent,
+        reserved: Reserved,
         receipt: Receipt,
         tasks: TaskTracker,
     ) -> Self {
@@ -39,6 +41,7 @@ impl Append {
             if let Ok(accepted) = result {
                 receipt.hand_over(accepted);
             }
+            drop(reserved);
             result
         };
         Self {

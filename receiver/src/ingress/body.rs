@@ -1,5 +1,6 @@
 //! Reading a body, within its limit, its time and the memory that all bodies share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
@@ -10,31 +11,40 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 
-/// Bytes that bodies may still take.
-#[derive(Debug)]
-pub(super) struct Budget(AtomicUsize);
+/// What an event takes besides its body while it is on its way into the store.
+const EVENT_BYTES: usize = 2048;
 
-/// Bytes that a body takes, until it is dropped.
+/// Bytes that bodies may still take.
+#[derive(Debug, Clone)]
+pub(super) struct Budget(Arc<AtomicUsize>);
+
+/// Bytes that a body takes. To be kept as long as the body is.
 #[derive(Debug)]
-pub(super) struct Reserved<'a> {
-    budget: &'a Budget,
+pub(super) struct Reserved {
+    budget: Budget,
     bytes: usize,
 }
 
 impl Budget {
     pub(super) fn new(bytes: usize) -> Self {
-        Self(AtomicUsize::new(bytes))
+        Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
-    fn empty(&self) -> Reserved<'_> {
+    fn empty(&self) -> Reserved {
         Reserved {
-            budget: self,
+            budget: self.clone(),
             bytes: 0,
         }
     }
 }
 
-impl Reserved<'_> {
+impl Reserved {
+    /// Takes what the body's event needs as well: most bodies are small, and a store that hangs can
+    /// have very many of them.
+    pub(super) fn grow_to_event(&mut self) -> Result<(), Answer> {
+        self.grow(EVENT_BYTES)
+    }
+
     fn grow(&mut self, bytes: usize) -> Result<(), Answer> {
         self.budget
             .0
@@ -47,7 +57,7 @@ impl Reserved<'_> {
     }
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Reserved {
     fn drop(&mut self) {
         self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
     }
@@ -60,7 +70,7 @@ pub(super) async fn read(
     limit: usize,
     deadline: Instant,
     budget: &Budget,
-) -> Result<(Bytes, Reserved<'_>), Answer> {
+) -> Result<(Bytes, Reserved), Answer> {
     let announced = body.size_hint().lower();
     if usize::try_from(announced).is_ok_and(|announced| announced <= limit) {
         timeout_at(deadline, collect(body, limit, budget))
@@ -75,7 +85,7 @@ async fn collect(
     mut body: Body,
     limit: usize,
     budget: &Budget,
-) -> Result<(Bytes, Reserved<'_>), Answer> {
+) -> Result<(Bytes, Reserved), Answer> {
     let mut reserved = budget.empty();
     // Most bodies come in one piece, which is not copied.
     let mut whole = Bytes::new();

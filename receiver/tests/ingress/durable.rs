@@ -55,6 +55,39 @@ async fn r5_a_store_that_hangs_gets_503_in_time_and_the_event_is_planned_when_it
     assert_eq!(receiver.requests(outcome::DUPLICATE), 1);
 }
 
+#[tokio::test]
+async fn a_store_that_hangs_holds_no_more_bodies_than_the_budget() {
+    let mut setup = Setup::new(vec![tg_staff()]);
+    setup.settings.ack_deadline = Duration::from_millis(300);
+    setup.settings.body_budget = 4096;
+    let receiver = setup.start().await;
+    receiver.store.set_open(false);
+    let events: Vec<_> = (0..8)
+        .map(|id| {
+            format!(
+                r#"{{"event_type": "message.received", "event_id": {id}, "text": "{}"}}"#,
+                "x".repeat(1024)
+            )
+        })
+        .collect();
+    for event in &events {
+        assert_eq!(receiver.send(event).await, 503);
+    }
+    // Their requests have ended, and the bodies of those that the store has are still there.
+    let held = receiver.appends.len();
+    assert!((1..4).contains(&held), "{held} appends hold a body");
+    assert_eq!(
+        receiver.requests(outcome::OVERLOADED),
+        8 - u64::try_from(held).unwrap()
+    );
+
+    receiver.store.set_open(true);
+    until("the appends end", || receiver.appends.is_empty()).await;
+    for event in &events {
+        assert_eq!(receiver.send(event).await, 200);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn r5_by_default_the_answer_comes_well_before_the_sender_gives_up() {
     let (receiver, router) = Setup::new(vec![tg_staff()]).service();
