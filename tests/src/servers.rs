@@ -63,6 +63,10 @@ const KUBERNETES: Module = Module {
 pub fn definitions() -> PathBuf {
     Program::new("definitions.yaml", &DEFINITIONS).path()
 }
+const PROMETHEUS: Module = Module {
+    folder: "prometheus",
+    programs: &["promtool"],
+};
 
 impl Program {
     /// The store below Kubernetes.
@@ -77,6 +81,9 @@ impl Program {
     pub const HELM: Self = Self::new("helm", &HELM);
     /// The checker of manifests.
     pub const KUBECONFORM: Self = Self::new("kubeconform", &KUBECONFORM);
+
+    /// The checker of metrics and rules.
+    pub const PROMTOOL: Self = Self::new("promtool", &PROMETHEUS);
 
     const fn new(name: &'static str, module: &'static Module) -> Self {
         Self { name, module }

@@ -14,6 +14,8 @@ mod durability;
 mod isolation;
 #[path = "system/loop_guard.rs"]
 mod loop_guard;
+#[path = "system/metrics.rs"]
+mod metrics;
 #[path = "system/privacy.rs"]
 mod privacy;
 #[path = "system/relay.rs"]
