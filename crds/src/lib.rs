@@ -12,6 +12,7 @@ pub mod event_route;
 pub mod expression;
 pub mod key;
 pub mod quantity;
+pub mod receiver_lease;
 pub mod secret;
 pub mod secret_ref;
 pub mod snapshot;

@@ -17,6 +17,8 @@ use crate::duration::Duration;
 use crate::key::ObjectKey;
 use crate::secret::SecretBytes;
 
+pub mod shard;
+
 /// The newest format of the snapshot that this build writes and reads.
 pub const FORMAT: u32 = 1;
 
