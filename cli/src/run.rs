@@ -126,6 +126,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
             trusted_proxies: args.trusted_proxies,
             ..ingress::Settings::default()
         },
+        shutdown_delay: Duration::ZERO,
         drain: DRAIN,
     };
     let serve = async {

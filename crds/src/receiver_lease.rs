@@ -15,7 +15,7 @@ pub const LOADED: &str = "hookswitch.dev/loaded";
 pub const FORMATS_READ: &str = "hookswitch.dev/formats";
 
 /// How long after its last renewal a receiver counts as live, in seconds.
-pub const DURATION_SECONDS: i32 = 30;
+pub const DURATION_SECONDS: u64 = 30;
 
 /// What a receiver says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -34,7 +34,7 @@ pub struct Observed {
     /// For ages.
     pub clock: Clock,
     /// Cancelled when the shutdown begins.
-    pub draining: CancellationToken,
+    pub leaving: CancellationToken,
 }
 
 /// The endpoints.
@@ -72,7 +72,7 @@ async fn readyz(State(endpoints): State<Arc<Endpoints>>) -> Response {
     let Observed {
         config,
         store,
-        draining,
+        leaving,
         metrics: _,
         clock: _,
     } = &endpoints.observed;
@@ -88,7 +88,7 @@ async fn readyz(State(endpoints): State<Arc<Endpoints>>) -> Response {
         ("store", store.health().map_err(|error| error.to_string())),
         (
             "draining",
-            (!draining.is_cancelled())
+            (!leaving.is_cancelled())
                 .then_some(())
                 .ok_or_else(|| "shutting down".to_owned()),
         ),

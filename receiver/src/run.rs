@@ -40,6 +40,9 @@ pub struct Options {
     pub tls: Option<tls::Files>,
     /// Limits on requests, and the proxies that are believed.
     pub ingress: ingress::Settings,
+    /// How long to go on serving after a shutdown was asked for, while `/readyz` says no: load
+    /// balancers need a while to send no more. Zero where nobody balances.
+    pub shutdown_delay: Duration,
     /// How long attempts under way may take to end at a shutdown.
     pub drain: Duration,
 }
@@ -124,6 +127,7 @@ pub async fn run(
         accepted: Wake::default(),
         lanes: Wake::default(),
         appends: TaskTracker::new(),
+        leaving: CancellationToken::new(),
         draining: CancellationToken::new(),
         stop: CancellationToken::new(),
     };
@@ -133,6 +137,13 @@ pub async fn run(
         () = shutdown.cancelled() => None,
         ended = intake.first_to_end() => Some(ended),
         ended = work.first_to_end() => Some(ended),
+    };
+    let fault = match fault {
+        None => {
+            let delay = options.shutdown_delay;
+            receiver.take_leave(delay, &mut intake, &mut work).await
+        }
+        fault => fault,
     };
     receiver.shut_down(intake, work).await;
     fault.map_or(Ok(()), Err)
@@ -150,7 +161,9 @@ struct Receiver {
     lanes: Wake<Lane>,
     /// Appends that outlive their requests: the sender hung up, the event is kept all the same.
     appends: TaskTracker,
-    /// Cancelled first: nothing new comes in.
+    /// Cancelled first: new senders should go elsewhere, and those that come are served.
+    leaving: CancellationToken,
+    /// Cancelled next: nothing new comes in.
     draining: CancellationToken,
     /// Cancelled when all that came in is durable.
     stop: CancellationToken,
@@ -217,7 +230,7 @@ impl Receiver {
             store: Arc::clone(&self.store),
             metrics: self.metrics.clone(),
             clock: self.clock,
-            draining: self.draining.clone(),
+            leaving: self.leaving.clone(),
         });
         let observe = serve::serve(
             health,
@@ -234,10 +247,31 @@ impl Receiver {
         tasks
     }
 
+    /// Is unready and serves, until load balancers had time to see it; gives the task that ended
+    /// meanwhile, which none should.
+    async fn take_leave(
+        &self,
+        delay: Duration,
+        intake: &mut Tasks,
+        work: &mut Tasks,
+    ) -> Option<Error> {
+        self.leaving.cancel();
+        if delay.is_zero() {
+            return None;
+        }
+        tracing::info!(?delay, "leaving: not ready any more, and still serving");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => None,
+            ended = intake.first_to_end() => Some(ended),
+            ended = work.first_to_end() => Some(ended),
+        }
+    }
+
     /// Ends everything in the order that loses nothing: first what takes events in, then what works
     /// on them, then the store.
     async fn shut_down(self, mut intake: Tasks, mut work: Tasks) {
         tracing::info!("shutting down: no new requests");
+        self.leaving.cancel();
         self.draining.cancel();
         intake.join().await;
         self.appends.close();

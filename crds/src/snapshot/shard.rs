@@ -21,9 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::ops::RangeInclusive;
 
-use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::{FORMAT, Origin, Route, Snapshot, Subscription};
 use crate::key::ObjectKey;

@@ -1,0 +1,404 @@
+//! The snapshot in its Secrets: what they hold, and what must be written.
+//!
+//! ```text
+//! Secrets ─ read ─▶ Stored ─┐
+//!                           ├─ plan (pure) ─▶ Plan ─ write, each under its resourceVersion ─▶ Stored
+//! compile ─▶ Snapshot ──────┘
+//! ```
+//!
+//! The Secrets are the truth, over restarts and between operators: what is compiled builds on what
+//! they hold, and a write that finds them changed fails with a conflict and is planned anew.
+//!
+//! Invariants:
+//! - `sequence` only grows. A Secret that was deleted or can't be read any more leaves its annotation,
+//!   or the receivers' Leases, to go on from.
+//! - A shard is written only where an entry of it changed, so that a change costs one write.
+//! - A shard that grew beyond what a Secret can hold keeps its content, and the other shards go on.
+//! - When the number of shards changes, shard 0 is written last: it says how many there are, and
+//!   until then the old ones count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::shard::{self, Kind, MAX_BYTES, Shard, View};
+use hookswitch_crds::snapshot::{Origin, Snapshot};
+
+pub mod secrets;
+
+/// What the Secrets hold.
+#[derive(Debug)]
+pub struct Stored {
+    /// What receivers serve, put together; its sequence is the greatest that was ever used.
+    pub snapshot: Snapshot,
+    /// The Secrets that exist.
+    shards: BTreeMap<u32, StoredShard>,
+    /// True where receivers loaded, or a damaged Secret held, a later sequence than the Secrets have
+    /// now, as after a restore: all is written anew, or receivers would not go back to it.
+    behind: bool,
+}
+
+/// A Secret.
+#[derive(Debug, Clone)]
+struct StoredShard {
+    /// Its `resourceVersion`.
+    version: String,
+    /// What it holds; `None` where that is nothing, or can't be read.
+    content: Option<Content>,
+}
+
+/// A shard, as far as later writes need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Content {
+    format: u32,
+    count: u32,
+    sequence: u64,
+    manifest: Manifest,
+}
+
+/// A shard's entries. Equal manifests are equal content: `since` moves with all that an entry
+/// resolves to, and the generation with its spec.
+type Manifest = BTreeMap<(Kind, ObjectKey), Stamp>;
+
+/// What tells one content of an entry from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    uid: String,
+    generation: i64,
+    since: u64,
+}
+
+/// How a snapshot is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// How many shards.
+    pub count: u32,
+    /// The format to write.
+    pub format: u32,
+}
+
+/// What to write.
+#[derive(Debug)]
+pub struct Plan {
+    /// In order.
+    writes: Vec<Write>,
+    /// Secrets to delete afterwards.
+    surplus: Vec<u32>,
+    /// What receivers serve once it is done.
+    snapshot: Snapshot,
+    /// What became of each entry.
+    pub placed: Placements,
+    /// The size of each shard that is written, in bytes.
+    pub sizes: Vec<(u32, usize)>,
+}
+
+/// A Secret to write.
+#[derive(Debug)]
+struct Write {
+    index: u32,
+    bytes: Vec<u8>,
+    content: Content,
+}
+
+/// Where the entries of a snapshot are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Placements {
+    /// How many shards there are.
+    pub count: u32,
+    /// The format that they are written in.
+    pub format: u32,
+    /// Every entry that was compiled.
+    pub entries: BTreeMap<(Kind, ObjectKey), Placed>,
+}
+
+/// Where an entry is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The shards that it is in.
+    pub shards: Vec<u32>,
+    /// The sequence that last changed what it resolves to.
+    pub since: u64,
+    /// `Some` where it found no room.
+    pub full: Option<Full>,
+}
+
+/// An entry found no room in its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// The generation that is served instead, if there is one.
+    pub serving: Option<i64>,
+}
+
+/// Why nothing can be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Not even what was served before fits.
+    #[error(
+        "shard {index} of {count} would have {bytes} bytes, and a Secret holds {MAX_BYTES}: use more shards"
+    )]
+    TooLarge {
+        /// The shard.
+        index: u32,
+        /// How many shards there would be.
+        count: u32,
+        /// Its size.
+        bytes: usize,
+    },
+    /// It can't be encoded.
+    #[error(transparent)]
+    Encode(#[from] shard::Error),
+}
+
+impl Stored {
+    /// What was read: the Secrets that exist, each with what it holds. `floor` is the greatest
+    /// sequence that anyone remembers.
+    fn new(secrets: Vec<(u32, String, Option<Shard>)>, floor: u64) -> Self {
+        let mut shards = BTreeMap::new();
+        let mut contents = Vec::new();
+        for (index, version, shard) in secrets {
+            let content = shard.as_ref().map(|shard| Content {
+                format: shard.format,
+                count: shard.count,
+                sequence: shard.sequence,
+                manifest: manifest(shard.origins()),
+            });
+            shards.insert(index, StoredShard { version, content });
+            contents.extend(shard);
+        }
+        // Shards of another count may be left by a change that was cut short. They hold last good
+        // specs, and what is not asked for any more does no harm.
+        let mut snapshot = shard::merge(contents);
+        let behind = snapshot.sequence < floor;
+        snapshot.sequence = snapshot.sequence.max(floor);
+        Self {
+            snapshot,
+            shards,
+            behind,
+        }
+    }
+
+    fn content(&self, index: u32) -> Option<&Content> {
+        self.shards.get(&index)?.content.as_ref()
+    }
+}
+
+/// Decides what to write, so that receivers serve `compiled` after `stored`.
+///
+/// # Errors
+/// Where the number of shards changes, and not even what was served before fits in them.
+pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<Plan, PlanError> {
+    let Layout { count, format } = layout;
+    let kept = |view: &View<'_>| {
+        let content = stored.content(view.index);
+        let content = content.filter(|it| it.count == count && it.format == format);
+        let content = content.filter(|_| !stored.behind);
+        content.filter(|it| it.manifest == manifest(view.origins()))
+    };
+    compiled.format = format;
+    let changed = shard::split(&compiled, count)
+        .iter()
+        .any(|it| kept(it).is_none());
+    if !changed {
+        compiled.sequence = stored.snapshot.sequence;
+    } else if compiled.sequence <= stored.snapshot.sequence {
+        compiled.sequence = stored.snapshot.sequence + 1;
+    }
+    let mut previous = stored.snapshot.clone();
+    previous.format = format;
+    previous.sequence = compiled.sequence;
+
+    let old = shard::split(&previous, count);
+    let mut plan = Planned::default();
+    for view in shard::split(&compiled, count) {
+        let index = view.index;
+        if let Some(content) = kept(&view) {
+            plan.contents.insert(index, content.clone());
+            continue;
+        }
+        let bytes = view.encode()?;
+        let wanted = bytes.len();
+        plan.sizes.push((index, wanted));
+        if wanted <= MAX_BYTES {
+            plan.write(&view, bytes);
+            continue;
+        }
+        plan.full.insert(index);
+        if let Some(content) = stored.content(index).filter(|it| it.count == count) {
+            plan.contents.insert(index, content.clone());
+            continue;
+        }
+        // Nothing valid stands there yet: what was served before, if that fits.
+        let Some(view) = old.iter().find(|it| it.index == index) else {
+            continue;
+        };
+        let bytes = view.encode()?;
+        if bytes.len() > MAX_BYTES {
+            return Err(PlanError::TooLarge {
+                index,
+                count,
+                bytes: wanted,
+            });
+        }
+        plan.write(view, bytes);
+    }
+    let Planned {
+        mut writes,
+        contents,
+        full,
+        sizes,
+    } = plan;
+    writes.reverse();
+    let placed = place(&compiled, layout, &contents, &full);
+    let snapshot = if full.is_empty() {
+        compiled
+    } else {
+        served(compiled, &previous, &contents, &full, count)
+    };
+    Ok(Plan {
+        writes,
+        surplus: stored
+            .shards
+            .keys()
+            .copied()
+            .filter(|it| *it >= count)
+            .collect(),
+        snapshot,
+        placed,
+        sizes,
+    })
+}
+
+#[derive(Debug, Default)]
+struct Planned {
+    writes: Vec<Write>,
+    /// What each shard holds in the end.
+    contents: BTreeMap<u32, Content>,
+    /// Those whose new content does not fit.
+    full: BTreeSet<u32>,
+    sizes: Vec<(u32, usize)>,
+}
+
+impl Planned {
+    fn write(&mut self, view: &View<'_>, bytes: Vec<u8>) {
+        let content = Content {
+            format: view.format,
+            count: view.count,
+            sequence: view.sequence,
+            manifest: manifest(view.origins()),
+        };
+        self.contents.insert(view.index, content.clone());
+        self.writes.push(Write {
+            index: view.index,
+            bytes,
+            content,
+        });
+    }
+}
+
+impl Plan {
+    /// True where there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.surplus.is_empty()
+    }
+}
+
+/// Tells of each compiled entry where it is kept, and whether it is.
+fn place(
+    compiled: &Snapshot,
+    layout: Layout,
+    contents: &BTreeMap<u32, Content>,
+    full: &BTreeSet<u32>,
+) -> Placements {
+    let mut entries: BTreeMap<(Kind, ObjectKey), Placed> = BTreeMap::new();
+    for view in shard::split(compiled, layout.count) {
+        let stored = contents
+            .get(&view.index)
+            .filter(|_| full.contains(&view.index));
+        for (kind, origin) in view.origins() {
+            let id = (kind, origin.key.clone());
+            let placed = entries.entry(id.clone()).or_insert_with(|| Placed {
+                shards: Vec::new(),
+                since: origin.since,
+                full: None,
+            });
+            placed.shards.push(view.index);
+            if let Some(stored) = stored {
+                let found = stored.manifest.get(&id);
+                if found != Some(&Stamp::of(origin)) {
+                    placed.full = Some(Full {
+                        serving: found.map(|it| it.generation),
+                    });
+                }
+            }
+        }
+    }
+    Placements {
+        count: layout.count,
+        format: layout.format,
+        entries,
+    }
+}
+
+/// What receivers serve where some shards keep their old content.
+fn served(
+    compiled: Snapshot,
+    previous: &Snapshot,
+    contents: &BTreeMap<u32, Content>,
+    full: &BTreeSet<u32>,
+    count: u32,
+) -> Snapshot {
+    let kept: BTreeSet<&(Kind, ObjectKey)> = contents
+        .iter()
+        .filter(|(index, _)| full.contains(index))
+        .flat_map(|(_, content)| content.manifest.keys())
+        .collect();
+    let is_kept = |kind, origin: &Origin| kept.contains(&(kind, origin.key.clone()));
+    let mut snapshot = Snapshot {
+        format: compiled.format,
+        sequence: contents
+            .values()
+            .map(|it| it.sequence)
+            .max()
+            .unwrap_or_default(),
+        ..Snapshot::empty()
+    };
+    let old = previous.subscriptions.iter();
+    let old = old
+        .filter(|it| is_kept(Kind::Subscription, &it.origin))
+        .cloned();
+    let new = compiled.subscriptions.into_iter();
+    let new = new.filter(|it| !full.contains(&shard::shard_of(&it.origin.key, count)));
+    snapshot.subscriptions = by_key(old.chain(new), |it| &it.origin);
+    let old = previous.routes.iter();
+    let old = old.filter(|it| is_kept(Kind::Route, &it.origin)).cloned();
+    let new = compiled.routes.into_iter();
+    let new = new.filter(|it| !shard::shards_of_route(it, count).is_subset(full));
+    snapshot.routes = by_key(old.chain(new), |it| &it.origin);
+    snapshot
+}
+
+/// Sorted by key; of two entries with one key the later one.
+fn by_key<T>(entries: impl Iterator<Item = T>, origin: impl Fn(&T) -> &Origin) -> Vec<T> {
+    let entries = entries.map(|entry| (origin(&entry).key.clone(), entry));
+    let entries: BTreeMap<ObjectKey, T> = entries.collect();
+    entries.into_values().collect()
+}
+
+impl Stamp {
+    fn of(origin: &Origin) -> Self {
+        Self {
+            uid: origin.uid.clone(),
+            generation: origin.generation,
+            since: origin.since,
+        }
+    }
+}
+
+fn manifest<'a>(origins: impl Iterator<Item = (Kind, &'a Origin)>) -> Manifest {
+    origins
+        .map(|(kind, origin)| ((kind, origin.key.clone()), Stamp::of(origin)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! What the API server holds, as far as compiling needs it: fed by watches, synchronously.
+//!
+//! ```text
+//! watches ─ apply, delete, reset ─▶ Index ─ objects ─▶ compile
+//!                                     │
+//!                                     └─ wanted ─▶ get the Secrets that are referred to ─ fetched ─┐
+//!                                     ▲                                                            │
+//!                                     └────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Invariants:
+//! - Each object is parsed alone: one that can't be read as its kind is [`Unreadable`], and the others
+//!   go on.
+//! - It is complete once every watch has listed what there is; before that nothing may be compiled,
+//!   or what was not yet seen would count as deleted.
+//! - Of Secrets it knows all names, and the data of only those that an object refers to.
+//! - Data once fetched stays until the Secret is known to be gone: an API server that fails takes no
+//!   key away from anyone.
+//! - Nothing here waits, and nothing reads a clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hookswitch_crds::event_route::{EventRoute, EventRouteStatus};
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::secret::SecretBytes;
+use hookswitch_crds::snapshot::{Origin, Snapshot};
+use hookswitch_crds::subscription::{WebhookSubscription, WebhookSubscriptionStatus};
+use kube::api::DynamicObject;
+
+use crate::compile::{Kind, Objects, Unreadable};
+
+mod entries;
+mod references;
+mod secrets;
+
+pub use entries::{Entry, Watched};
+pub use secrets::Version;
+
+use entries::Entries;
+use secrets::Secrets;
+
+/// A watch that feeds the index: a kind of object, in one namespace or in all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Watch {
+    /// What it is about.
+    pub source: Source,
+    /// Where; `None` for everywhere.
+    pub namespace: Option<String>,
+}
+
+/// What watches are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// `WebhookSubscription`s.
+    Subscriptions,
+    /// `EventRoute`s.
+    Routes,
+    /// The labels of namespaces.
+    Namespaces,
+    /// The metadata of Secrets.
+    Secrets,
+}
+
+/// What a change touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Nothing that matters here.
+    Nothing,
+    /// An object's status, and nothing that is compiled.
+    Status,
+    /// Something that is compiled.
+    Input,
+}
+
+/// The index.
+#[derive(Debug, Default)]
+pub struct Index {
+    subscriptions: Entries<WebhookSubscription>,
+    routes: Entries<EventRoute>,
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    secrets: Secrets,
+    /// Watches that have not listed all yet.
+    awaited: BTreeSet<Watch>,
+}
+
+impl Index {
+    /// An empty one, which is complete once each of these has listed what there is.
+    #[must_use]
+    pub fn awaiting(watches: impl IntoIterator<Item = Watch>) -> Self {
+        Self {
+            awaited: watches.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// True once every watch has listed what there is.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
+    /// The watches that have not.
+    #[must_use]
+    pub fn awaited(&self) -> &BTreeSet<Watch> {
+        &self.awaited
+    }
+
+    /// Takes an object of a kind in, as it is now.
+    pub fn apply(&mut self, kind: Kind, object: DynamicObject) -> Change {
+        match kind {
+            Kind::WebhookSubscription => self.subscriptions.apply(object),
+            Kind::EventRoute => self.routes.apply(object),
+        }
+    }
+
+    /// Forgets an object.
+    pub fn delete(&mut self, kind: Kind, key: &ObjectKey) -> Change {
+        match kind {
+            Kind::WebhookSubscription => self.subscriptions.delete(key),
+            Kind::EventRoute => self.routes.delete(key),
+        }
+    }
+
+    /// Takes in what the API server answered to the writing of a status: the watch tells of it later.
+    /// An object that was deleted or made anew meanwhile is left alone.
+    pub fn wrote_status(&mut self, kind: Kind, key: &ObjectKey, uid: &str, answer: DynamicObject) {
+        match kind {
+            Kind::WebhookSubscription => self.subscriptions.wrote_status(key, uid, answer),
+            Kind::EventRoute => self.routes.wrote_status(key, uid, answer),
+        }
+    }
+
+    /// Takes the labels of a namespace in.
+    pub fn apply_namespace(&mut self, name: &str, labels: BTreeMap<String, String>) -> Change {
+        match self.namespaces.insert(name.to_owned(), labels) {
+            Some(before) if self.namespaces.get(name) == Some(&before) => Change::Nothing,
+            _ => Change::Input,
+        }
+    }
+
+    /// Forgets a namespace.
+    pub fn delete_namespace(&mut self, name: &str) -> Change {
+        input(self.namespaces.remove(name).is_some())
+    }
+
+    /// Takes in that a Secret exists in this version.
+    pub fn apply_secret(&mut self, key: ObjectKey, version: Version) -> Change {
+        input(self.secrets.seen(key, version))
+    }
+
+    /// Forgets a Secret.
+    pub fn delete_secret(&mut self, key: &ObjectKey) -> Change {
+        input(self.secrets.gone(key))
+    }
+
+    /// A watch has listed what there is: whatever else it knew of is gone.
+    pub fn reset(&mut self, watch: &Watch, listed: &BTreeSet<ObjectKey>) -> Change {
+        let namespace = watch.namespace.as_deref();
+        let is_gone = |key: &ObjectKey| {
+            namespace.is_none_or(|namespace| key.namespace == namespace) && !listed.contains(key)
+        };
+        let forgotten = match watch.source {
+            Source::Subscriptions => self.subscriptions.forget(is_gone),
+            Source::Routes => self.routes.forget(is_gone),
+            Source::Secrets => self.secrets.forget(is_gone),
+            Source::Namespaces => {
+                let before = self.namespaces.len();
+                self.namespaces
+                    .retain(|name, _| listed.iter().any(|key| key.name == *name));
+                self.namespaces.len() != before
+            }
+        };
+        // The first one may have been what the index waited for, however little it listed.
+        input(self.awaited.remove(watch) || forgotten)
+    }
+
+    /// Finds out which Secrets objects refer to, in their specs and in those that `previous` still
+    /// serves, and forgets the data of all others.
+    pub fn refer(&mut self, previous: &Snapshot) {
+        let origins = previous.subscriptions.iter().map(|it| &it.origin);
+        let origins = origins.chain(previous.routes.iter().map(|it| &it.origin));
+        let mut referenced = BTreeSet::new();
+        for Origin { key, spec, .. } in origins {
+            referenced.extend(references::in_spec(&key.namespace, spec));
+        }
+        referenced.extend(self.subscriptions.references());
+        referenced.extend(self.routes.references());
+        self.secrets.refer(referenced);
+    }
+
+    /// The Secrets that are referred to and whose data is not known in the version seen last.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Wanted> {
+        self.secrets.wanted()
+    }
+
+    /// Takes the data of a Secret in. `seen` is the version for which it was wanted, `version` the
+    /// one that came.
+    pub fn fetched(
+        &mut self,
+        key: &ObjectKey,
+        seen: Version,
+        version: Version,
+        data: BTreeMap<String, SecretBytes>,
+    ) {
+        self.secrets.fetched(key, seen, version, data);
+    }
+
+    /// All that is compiled.
+    #[must_use]
+    pub fn objects(&self) -> Objects {
+        let mut unreadable: Vec<Unreadable> = self.subscriptions.unreadable().collect();
+        unreadable.extend(self.routes.unreadable());
+        Objects {
+            subscriptions: self.subscriptions.readable().collect(),
+            routes: self.routes.readable().collect(),
+            secrets: self.secrets.data(),
+            namespaces: self.namespaces.clone(),
+            unreadable,
+        }
+    }
+
+    /// The status of every subscription, as the API server has it.
+    pub fn subscription_statuses(
+        &self,
+    ) -> impl Iterator<Item = (&ObjectKey, &Entry<WebhookSubscription>)> {
+        self.subscriptions.iter()
+    }
+
+    /// The status of every route, as the API server has it.
+    pub fn route_statuses(&self) -> impl Iterator<Item = (&ObjectKey, &Entry<EventRoute>)> {
+        self.routes.iter()
+    }
+}
+
+/// A Secret whose data is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub key: ObjectKey,
+    /// The version that was seen last.
+    pub version: Version,
+    /// True where older data is at hand: compiling need not wait.
+    pub known: bool,
+}
+
+impl Watched for WebhookSubscription {
+    type Spec = hookswitch_crds::subscription::WebhookSubscriptionSpec;
+    type Status = WebhookSubscriptionStatus;
+    const KIND: Kind = Kind::WebhookSubscription;
+
+    fn build(metadata: kube::api::ObjectMeta, spec: Self::Spec) -> Self {
+        Self {
+            metadata,
+            spec,
+            status: None,
+        }
+    }
+}
+
+impl Watched for EventRoute {
+    type Spec = hookswitch_crds::event_route::EventRouteSpec;
+    type Status = EventRouteStatus;
+    const KIND: Kind = Kind::EventRoute;
+
+    fn build(metadata: kube::api::ObjectMeta, spec: Self::Spec) -> Self {
+        Self {
+            metadata,
+            spec,
+            status: None,
+        }
+    }
+}
+
+fn input(changed: bool) -> Change {
+    if changed {
+        Change::Input
+    } else {
+        Change::Nothing
+    }
+}
+
+/// The index, shared by the watches that feed it and those who read it.
+#[derive(Debug, Clone)]
+pub struct Shared(Arc<Mutex<Index>>);
+
+impl Shared {
+    /// Shares it.
+    #[must_use]
+    pub fn new(index: Index) -> Self {
+        Self(Arc::new(Mutex::new(index)))
+    }
+
+    /// Works with it; everyone else waits meanwhile.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Index) -> T) -> T {
+        // It is whole after each of its calls, whoever panicked in between.
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests;

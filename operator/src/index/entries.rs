@@ -1,0 +1,169 @@
+//! The objects of one kind, each parsed alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hookswitch_crds::key::ObjectKey;
+use kube::api::{DynamicObject, ObjectMeta};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::{Change, references};
+use crate::compile::{Kind, Unreadable};
+
+/// A kind of object that is compiled.
+pub trait Watched {
+    /// Its spec.
+    type Spec: DeserializeOwned;
+    /// Its status.
+    type Status: DeserializeOwned + Default + PartialEq + std::fmt::Debug;
+    /// Its kind.
+    const KIND: Kind;
+
+    /// An object of it, without its status.
+    fn build(metadata: ObjectMeta, spec: Self::Spec) -> Self;
+}
+
+/// An object, and what its status says.
+#[derive(Debug)]
+pub struct Entry<K: Watched> {
+    /// The object without its status, or why it can't be read.
+    pub object: Result<Arc<K>, Box<Unreadable>>,
+    /// Its UID.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+    /// Its status; empty where that can't be read, since it is written anew anyway.
+    pub status: K::Status,
+    /// The Secrets that it refers to.
+    references: BTreeSet<ObjectKey>,
+}
+
+/// The objects of one kind, by name.
+#[derive(Debug)]
+pub(super) struct Entries<K: Watched>(BTreeMap<ObjectKey, Entry<K>>);
+
+impl<K: Watched> Default for Entries<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Watched> Entries<K> {
+    pub(super) fn apply(&mut self, object: DynamicObject) -> Change {
+        let DynamicObject {
+            types: _,
+            metadata,
+            mut data,
+        } = object;
+        let key = key_of(&metadata);
+        let uid = metadata.uid.clone().unwrap_or_default();
+        let generation = metadata.generation.unwrap_or_default();
+        let status: K::Status = status(&mut data);
+        if let Some(known) = self.0.get_mut(&key)
+            && known.uid == uid
+            && known.generation == generation
+        {
+            // The API server counts generations: the spec is the same.
+            if known.status == status {
+                return Change::Nothing;
+            }
+            known.status = status;
+            return Change::Status;
+        }
+        let spec = data.get_mut("spec").map(Json::take).unwrap_or_default();
+        let references = references::in_spec(&key.namespace, &spec).collect();
+        let entry = Entry {
+            object: read(&key, metadata, spec),
+            uid,
+            generation,
+            status,
+            references,
+        };
+        self.0.insert(key, entry);
+        Change::Input
+    }
+
+    /// Only ever of an object that is known: one that is gone must not come back.
+    pub(super) fn wrote_status(&mut self, key: &ObjectKey, uid: &str, answer: DynamicObject) {
+        if let Some(known) = self.0.get_mut(key).filter(|known| known.uid == uid) {
+            let mut data = answer.data;
+            known.status = status(&mut data);
+        }
+    }
+
+    pub(super) fn delete(&mut self, key: &ObjectKey) -> Change {
+        super::input(self.0.remove(key).is_some())
+    }
+
+    /// Forgets those that are gone; tells whether there were any.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(&ObjectKey) -> bool) -> bool {
+        let before = self.0.len();
+        self.0.retain(|key, _| !is_gone(key));
+        self.0.len() != before
+    }
+
+    pub(super) fn references(&self) -> impl Iterator<Item = ObjectKey> {
+        self.0.values().flat_map(|it| it.references.iter().cloned())
+    }
+
+    pub(super) fn readable(&self) -> impl Iterator<Item = Arc<K>> {
+        self.0
+            .values()
+            .filter_map(|it| it.object.as_ref().ok().cloned())
+    }
+
+    pub(super) fn unreadable(&self) -> impl Iterator<Item = Unreadable> {
+        self.0
+            .values()
+            .filter_map(|it| it.object.as_ref().err().map(|it| Unreadable::clone(it)))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Entry<K>)> {
+        self.0.iter()
+    }
+}
+
+fn status<Status: DeserializeOwned + Default>(data: &mut Json) -> Status {
+    let status = data.get_mut("status").map(Json::take).unwrap_or_default();
+    serde_json::from_value(status).unwrap_or_default()
+}
+
+/// The name of an object in a namespace; a cluster-wide one has an empty namespace.
+pub(crate) fn key_of(metadata: &ObjectMeta) -> ObjectKey {
+    ObjectKey::new(
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
+}
+
+fn read<K: Watched>(
+    key: &ObjectKey,
+    metadata: ObjectMeta,
+    spec: Json,
+) -> Result<Arc<K>, Box<Unreadable>> {
+    // Of the rest nothing is compiled, and managed fields are larger than most specs.
+    let metadata = ObjectMeta {
+        name: metadata.name,
+        namespace: metadata.namespace,
+        uid: metadata.uid,
+        generation: metadata.generation,
+        creation_timestamp: metadata.creation_timestamp,
+        ..ObjectMeta::default()
+    };
+    match serde_path_to_error::deserialize(spec) {
+        Ok(spec) => Ok(Arc::new(K::build(metadata, spec))),
+        Err(error) => Err(Box::new(Unreadable {
+            kind: K::KIND,
+            key: key.clone(),
+            uid: metadata.uid.unwrap_or_default(),
+            created: metadata.creation_timestamp.map(|it| it.0),
+            generation: metadata.generation.unwrap_or_default(),
+            message: format!(
+                "spec.{}: {}; upgrade the operator if the field is new, or correct it",
+                error.path(),
+                error.inner()
+            ),
+        })),
+    }
+}

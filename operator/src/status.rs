@@ -1,0 +1,337 @@
+//! What each object's status should say.
+//!
+//! ```text
+//! report (compile) ─┐
+//! where it is kept ─┼─ draft ─ compare with what stands there ─▶ a status to write, if any
+//! receivers ────────┘
+//! ```
+//!
+//! Invariants:
+//! - A status that says so already is not written.
+//! - `lastTransitionTime` moves only when a condition's status does.
+//! - Conditions of others are left alone.
+
+use std::collections::BTreeMap;
+
+use hookswitch_crds::condition::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, reason, status};
+use hookswitch_crds::event_route::{EventRouteStatus, RouteParentStatus, SubscriptionRef};
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::FORMAT;
+use hookswitch_crds::snapshot::shard::Kind;
+use hookswitch_crds::subscription::WebhookSubscriptionStatus;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::apply::{Full, Placed, Placements};
+use crate::compile::{self, Conditions, EventRouteReport, Serving, WebhookSubscriptionReport};
+use crate::receivers::{Fleet, reads};
+
+pub mod patch;
+
+/// The longest message that a condition may have, in bytes.
+const MESSAGE: usize = 32_768;
+
+/// All that a status depends on but the object itself.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Where entries are kept.
+    pub placements: &'a Placements,
+    /// Who should have loaded them.
+    pub fleet: &'a Fleet,
+    /// For conditions that change.
+    pub now: Timestamp,
+}
+
+/// A condition that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// Its type.
+    pub condition: &'static str,
+    /// What it is now.
+    pub now: compile::Condition,
+}
+
+/// A status to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft<Status> {
+    /// All of it.
+    pub status: Status,
+    /// What changed in it.
+    pub transitions: Vec<Transition>,
+}
+
+/// The status of a subscription, where it is not what stands there.
+#[must_use]
+pub fn subscription(
+    key: &ObjectKey,
+    report: &WebhookSubscriptionReport,
+    written: &WebhookSubscriptionStatus,
+    view: View<'_>,
+) -> Option<Draft<WebhookSubscriptionStatus>> {
+    let placed = view.placed(Kind::Subscription, key);
+    let folded = Folded::new(&report.conditions, placed, view);
+    let status = WebhookSubscriptionStatus {
+        observed_generation: Some(report.generation),
+        serving_generation: serving(report.serving, placed),
+        url: report.url.clone().filter(|_| is_served(placed)),
+        attached_routes: Some(i32::try_from(report.attached_routes).unwrap_or(i32::MAX)),
+        conditions: folded.conditions(report.generation, &written.conditions, view.now),
+    };
+    let ours = WebhookSubscriptionStatus {
+        conditions: ours(&written.conditions),
+        ..written.clone()
+    };
+    (status != ours).then(|| Draft {
+        transitions: folded.transitions(&written.conditions),
+        status,
+    })
+}
+
+/// The status of a route, where it is not what stands there.
+#[must_use]
+pub fn route(
+    key: &ObjectKey,
+    report: &EventRouteReport,
+    written: &EventRouteStatus,
+    view: View<'_>,
+) -> Option<Draft<EventRouteStatus>> {
+    let placed = view.placed(Kind::Route, key);
+    let folded = Folded::new(&report.conditions, placed, view);
+    let status = EventRouteStatus {
+        observed_generation: Some(report.generation),
+        serving_generation: serving(report.serving, placed),
+        parents: parents(key, report, written, placed, view),
+        conditions: folded.conditions(report.generation, &written.conditions, view.now),
+    };
+    let ours = EventRouteStatus {
+        conditions: ours(&written.conditions),
+        ..written.clone()
+    };
+    (status != ours).then(|| Draft {
+        transitions: folded.transitions(&written.conditions),
+        status,
+    })
+}
+
+fn parents(
+    key: &ObjectKey,
+    report: &EventRouteReport,
+    written: &EventRouteStatus,
+    placed: Option<&Placed>,
+    view: View<'_>,
+) -> Vec<RouteParentStatus> {
+    let parents = report.parents.iter().map(|(parent, conditions)| {
+        let namespace = Some(parent.namespace.clone());
+        let subscription_ref = SubscriptionRef {
+            name: parent.name.clone(),
+            namespace: namespace.filter(|namespace| *namespace != key.namespace),
+        };
+        let mut before = written.parents.iter();
+        let before = before.find(|it| it.subscription_ref == subscription_ref);
+        let before = before.map_or(&[][..], |it| &it.conditions);
+        let folded = Folded::new(conditions, placed, view);
+        RouteParentStatus {
+            subscription_ref,
+            conditions: folded.conditions(report.generation, before, view.now),
+        }
+    });
+    parents.collect()
+}
+
+/// The generation that receivers serve.
+fn serving(serving: Option<Serving>, placed: Option<&Placed>) -> Option<i64> {
+    match placed.and_then(|placed| placed.full) {
+        Some(full) => full.serving,
+        None => serving.map(|it| it.generation),
+    }
+}
+
+/// Whether any spec of it is in the snapshot.
+fn is_served(placed: Option<&Placed>) -> bool {
+    placed.is_some_and(|placed| placed.full != Some(Full { serving: None }))
+}
+
+impl View<'_> {
+    fn placed(&self, kind: Kind, key: &ObjectKey) -> Option<&Placed> {
+        self.placements.entries.get(&(kind, key.clone()))
+    }
+
+    /// Whether every living receiver has loaded an entry.
+    fn programmed(&self, placed: Option<&Placed>) -> compile::Condition {
+        let Some(placed) = placed else {
+            return no(reason::PENDING, "it is not part of the snapshot yet");
+        };
+        if let Some(full) = placed.full {
+            let served = match full.serving {
+                Some(generation) => format!("generation {generation} is served"),
+                None => "nothing of it is served".to_owned(),
+            };
+            return no(
+                reason::SNAPSHOT_FULL,
+                format!(
+                    "the snapshot has no room for it, and {served}: raise snapshot.shards, or make \
+                     objects smaller"
+                ),
+            );
+        }
+        if self.fleet.live.is_empty() {
+            return no(
+                reason::NO_RECEIVERS,
+                "no receiver is live: see the receivers' pods",
+            );
+        }
+        let late = || {
+            self.fleet
+                .live
+                .iter()
+                .filter(|it| !has_loaded(it, placed, self.placements))
+        };
+        if late().next().is_none() {
+            return compile::Condition {
+                status: true,
+                reason: reason::PROGRAMMED,
+                message: String::new(),
+            };
+        }
+        let format = self.placements.format;
+        match late().find(|it| !reads(it, format)) {
+            Some(report) if report.formats.iter().all(|it| *it < format) => no(
+                reason::RECEIVER_TOO_OLD,
+                format!("a receiver can't read format {format} of the snapshot: upgrade it"),
+            ),
+            Some(_) => no(
+                reason::PENDING,
+                format!(
+                    "a receiver is newer, and reads no format up to {FORMAT} of the snapshot: \
+                     upgrade the operator"
+                ),
+            ),
+            None => no(
+                reason::PENDING,
+                "not every live receiver has loaded it yet: the annotation hookswitch.dev/loaded of \
+                 their Leases tells which",
+            ),
+        }
+    }
+}
+
+/// Whether a receiver has loaded an entry from every shard that it is in.
+fn has_loaded(
+    report: &hookswitch_crds::receiver_lease::Report,
+    placed: &Placed,
+    placements: &Placements,
+) -> bool {
+    // A list of another length is of another number of shards.
+    let same_count = u32::try_from(report.loaded.len()) == Ok(placements.count);
+    let mut shards = placed
+        .shards
+        .iter()
+        .filter_map(|it| usize::try_from(*it).ok());
+    same_count
+        && shards.all(|shard| {
+            let loaded = report.loaded.get(shard);
+            loaded.is_some_and(|loaded| *loaded >= placed.since)
+        })
+}
+
+/// An object's conditions with the receivers' part in them.
+struct Folded([(&'static str, compile::Condition); 3]);
+
+impl Folded {
+    fn new(conditions: &Conditions, placed: Option<&Placed>, view: View<'_>) -> Self {
+        let Conditions {
+            accepted,
+            resolved_refs,
+            programmed,
+        } = conditions;
+        let programmed = match programmed {
+            Some(decided) => decided.clone(),
+            None => view.programmed(placed),
+        };
+        Self([
+            (ACCEPTED, accepted.clone()),
+            (RESOLVED_REFS, resolved_refs.clone()),
+            (PROGRAMMED, programmed),
+        ])
+    }
+
+    fn conditions(&self, generation: i64, written: &[Condition], now: Timestamp) -> Vec<Condition> {
+        let written = by_type(written);
+        let conditions = self.0.iter().map(|(type_, condition)| {
+            let status = if condition.status {
+                status::TRUE
+            } else {
+                status::FALSE
+            };
+            let before = written.get(type_).filter(|before| before.status == status);
+            Condition {
+                type_: (*type_).to_owned(),
+                status: status.to_owned(),
+                reason: condition.reason.to_owned(),
+                message: bounded(&condition.message),
+                observed_generation: Some(generation),
+                last_transition_time: before.map_or_else(
+                    || Time(whole_seconds(now)),
+                    |it| it.last_transition_time.clone(),
+                ),
+            }
+        });
+        conditions.collect()
+    }
+
+    /// The conditions whose status or reason is another than was written.
+    fn transitions(&self, written: &[Condition]) -> Vec<Transition> {
+        let written = by_type(written);
+        let changed = self.0.iter().filter(|(type_, now)| {
+            let before = written.get(type_);
+            before.is_none_or(|before| {
+                before.reason != now.reason || (before.status == status::TRUE) != now.status
+            })
+        });
+        changed
+            .map(|(condition, now)| Transition {
+                condition,
+                now: now.clone(),
+            })
+            .collect()
+    }
+}
+
+fn by_type(conditions: &[Condition]) -> BTreeMap<&str, &Condition> {
+    conditions
+        .iter()
+        .map(|it| (it.type_.as_str(), it))
+        .collect()
+}
+
+/// The operator's own conditions among those that were written, in its own order.
+fn ours(written: &[Condition]) -> Vec<Condition> {
+    let written = by_type(written);
+    let types = [ACCEPTED, RESOLVED_REFS, PROGRAMMED];
+    types
+        .iter()
+        .filter_map(|it| written.get(it))
+        .map(|it| (*it).clone())
+        .collect()
+}
+
+/// As the API server keeps it.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn bounded(message: &str) -> String {
+    let end = message.floor_char_boundary(MESSAGE.min(message.len()));
+    message.get(..end).unwrap_or_default().to_owned()
+}
+
+fn no(reason: &'static str, message: impl Into<String>) -> compile::Condition {
+    compile::Condition {
+        status: false,
+        reason,
+        message: message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

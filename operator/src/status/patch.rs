@@ -1,0 +1,337 @@
+//! Writes statuses, and tells of changes in Kubernetes Events.
+//!
+//! It looks at every object after each compile and whenever a receiver loads something, and writes
+//! the few that differ. A mass of writes goes in batches, those first that someone waits for, and
+//! each batch is decided by what is true then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use hookswitch_crds::condition::reason;
+use hookswitch_crds::event_route::EventRoute;
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::subscription::WebhookSubscription;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource};
+use serde_json::{Value as Json, json};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Draft, Transition, View};
+use crate::compile::Kind;
+use crate::index::Shared;
+use crate::lease::Leadership;
+use crate::metrics::{Metrics, kind};
+use crate::receivers::Fleet;
+use crate::reconcile::Outcome;
+use crate::retry::Category;
+use crate::{FIELD_MANAGER, clock};
+
+/// How many are written before all are looked at again.
+const BATCH: usize = 64;
+/// How many at once.
+const CONCURRENCY: usize = 16;
+/// How long to wait for what follows a change of a status: mostly it is our own write that comes
+/// back.
+const ECHO: Duration = Duration::from_millis(500);
+/// How long an object is left alone after its status could not be written.
+const RETRY: Duration = Duration::from_secs(2);
+/// The longest note of an Event, in bytes.
+/// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
+const NOTE: usize = 1024;
+
+/// What the writer works with.
+pub struct Options {
+    /// The API server.
+    pub client: Client,
+    /// This instance's name, for Events.
+    pub instance: String,
+    /// What statuses stand there.
+    pub index: Shared,
+    /// What was compiled.
+    pub outcome: watch::Receiver<Option<Arc<Outcome>>>,
+    /// Who has loaded it.
+    pub fleet: watch::Receiver<Option<Fleet>>,
+    /// Notified when a status changes.
+    pub observed: Arc<Notify>,
+    /// Only the leader writes.
+    pub leadership: Leadership,
+    /// Counts writes.
+    pub metrics: Metrics,
+}
+
+/// Writes statuses until `shutdown`.
+pub async fn run(options: Options, shutdown: CancellationToken) {
+    let reporter = Reporter {
+        controller: FIELD_MANAGER.to_owned(),
+        instance: Some(options.instance.clone()),
+    };
+    let mut writer = Writer {
+        recorder: Recorder::new(options.client.clone(), reporter),
+        options,
+        resting: HashMap::new(),
+    };
+    let work = async {
+        loop {
+            writer.write_all().await;
+            writer.changed().await;
+        }
+    };
+    // What was cut off is written by whoever leads next.
+    let _: Option<()> = shutdown.run_until_cancelled(work).await;
+}
+
+/// An object.
+type Id = (Kind, ObjectKey);
+
+struct Writer {
+    options: Options,
+    recorder: Recorder,
+    /// Objects that can't be written now, and until when.
+    resting: HashMap<Id, Instant>,
+}
+
+/// A status to write.
+struct Write {
+    id: Id,
+    uid: String,
+    status: Json,
+    transitions: Vec<Transition>,
+    /// True where its author waits for an answer: it is about a new generation.
+    urgent: bool,
+}
+
+impl Writer {
+    /// Waits until there may be something to write.
+    async fn changed(&mut self) {
+        let rested = self.resting.values().min().copied();
+        let rested = async {
+            match rested {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let echo = async {
+            self.options.observed.notified().await;
+            sleep(ECHO).await;
+        };
+        // Those who tell end with the process; until then nothing changes any more.
+        let told = async {
+            let told = tokio::select! {
+                told = self.options.outcome.changed() => told,
+                told = self.options.fleet.changed() => told,
+            };
+            if told.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = told => {}
+            () = echo => {}
+            () = rested => {}
+        }
+    }
+
+    /// Writes every status that is not what it should be.
+    async fn write_all(&mut self) {
+        loop {
+            self.options.leadership.lead().await;
+            let mut writes = self.due();
+            if writes.is_empty() {
+                return;
+            }
+            writes.sort_by_key(|write| !write.urgent);
+            writes.truncate(BATCH);
+            let this = &*self;
+            let failed: Vec<Id> = futures::stream::iter(writes)
+                .map(|write| this.write(write))
+                .buffer_unordered(CONCURRENCY)
+                .filter_map(std::future::ready)
+                .collect()
+                .await;
+            let until = Instant::now() + RETRY;
+            self.resting
+                .extend(failed.into_iter().map(|id| (id, until)));
+        }
+    }
+
+    /// The statuses that are not what they should be.
+    fn due(&mut self) -> Vec<Write> {
+        let outcome = self.options.outcome.borrow_and_update().clone();
+        let fleet = self.options.fleet.borrow_and_update().clone();
+        let (Some(outcome), Some(fleet)) = (outcome, fleet) else {
+            return Vec::new();
+        };
+        let now = Instant::now();
+        self.resting.retain(|_, until| *until > now);
+        let view = View {
+            placements: &outcome.placements,
+            fleet: &fleet,
+            now: clock::now(),
+        };
+        let mut writes = Vec::new();
+        self.options.index.with(|index| {
+            for (key, entry) in index.subscription_statuses() {
+                let report = outcome.subscriptions.get(key);
+                // Of a spec that came since, the next compile tells.
+                if let Some(report) = report.filter(|it| it.generation == entry.generation)
+                    && let Some(draft) = super::subscription(key, report, &entry.status, view)
+                {
+                    let id = (Kind::WebhookSubscription, key.clone());
+                    let urgent = entry.status.observed_generation != Some(report.generation);
+                    writes.extend(Write::new(id, &entry.uid, draft, urgent));
+                }
+            }
+            for (key, entry) in index.route_statuses() {
+                let report = outcome.routes.get(key);
+                if let Some(report) = report.filter(|it| it.generation == entry.generation)
+                    && let Some(draft) = super::route(key, report, &entry.status, view)
+                {
+                    let id = (Kind::EventRoute, key.clone());
+                    let urgent = entry.status.observed_generation != Some(report.generation);
+                    writes.extend(Write::new(id, &entry.uid, draft, urgent));
+                }
+            }
+        });
+        writes.retain(|write| !self.resting.contains_key(&write.id));
+        writes
+    }
+
+    /// Writes a status; gives the object where that failed.
+    async fn write(&self, write: Write) -> Option<Id> {
+        let Write {
+            id,
+            uid,
+            status,
+            transitions,
+            urgent: _,
+        } = write;
+        let (kind, key) = &id;
+        let resource = resource(*kind);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.options.client.clone(), &key.namespace, &resource);
+        // With its UID, so that one made anew under the name does not get it.
+        let patch = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match api
+            .patch_status(&key.name, &params, &Patch::Apply(&patch))
+            .await
+        {
+            Ok(object) => {
+                self.options
+                    .metrics
+                    .status_writes
+                    .with_label_values(&[label(*kind)])
+                    .inc();
+                self.options
+                    .index
+                    .with(|index| index.wrote_status(*kind, key, &uid, object));
+                self.tell(&resource, key, uid, transitions).await;
+                None
+            }
+            Err(error) => {
+                match Category::of(&error) {
+                    // Deleted meanwhile, or made anew.
+                    Category::NotFound | Category::Conflict => {}
+                    _ => {
+                        tracing::warn!(object = %key, kind = resource.kind, %error, "the status can't be written");
+                    }
+                }
+                Some(id)
+            }
+        }
+    }
+
+    /// Tells of changes in Events. One that can't be published is only logged: the condition tells.
+    async fn tell(
+        &self,
+        resource: &ApiResource,
+        key: &ObjectKey,
+        uid: String,
+        transitions: Vec<Transition>,
+    ) {
+        let regarding = ObjectReference {
+            api_version: Some(resource.api_version.clone()),
+            kind: Some(resource.kind.clone()),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: Some(uid),
+            ..ObjectReference::default()
+        };
+        for transition in transitions {
+            let Some(event) = event(transition) else {
+                continue;
+            };
+            if let Err(error) = self.recorder.publish(&event, &regarding).await {
+                tracing::debug!(object = %key, %error, "an Event can't be published");
+            }
+        }
+    }
+}
+
+impl Write {
+    fn new<S: serde::Serialize>(id: Id, uid: &str, draft: Draft<S>, urgent: bool) -> Option<Self> {
+        let status = serde_json::to_value(draft.status).ok()?;
+        Some(Self {
+            id,
+            uid: uid.to_owned(),
+            status,
+            transitions: draft.transitions,
+            urgent,
+        })
+    }
+}
+
+/// The Event of a change. That receivers are about to load something is none.
+fn event(transition: Transition) -> Option<Event> {
+    let Transition { condition, now } = transition;
+    if now.reason == reason::PENDING {
+        return None;
+    }
+    let (type_, truth) = if now.status {
+        (EventType::Normal, "True")
+    } else {
+        (EventType::Warning, "False")
+    };
+    let mut note = format!("{condition} is {truth}");
+    if !now.message.is_empty() {
+        note = format!("{note}: {}", now.message);
+    }
+    note.truncate(note.floor_char_boundary(NOTE));
+    Some(Event {
+        type_,
+        reason: now.reason.to_owned(),
+        note: Some(note),
+        action: "Compile".to_owned(),
+        secondary: None,
+    })
+}
+
+/// How the API server knows a kind.
+pub(crate) fn resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::WebhookSubscription => of::<WebhookSubscription>(),
+        Kind::EventRoute => of::<EventRoute>(),
+    }
+}
+
+fn of<K: Resource<DynamicType = ()>>() -> ApiResource {
+    ApiResource::erase::<K>(&())
+}
+
+fn label(kind: Kind) -> &'static str {
+    match kind {
+        Kind::WebhookSubscription => kind::SUBSCRIPTION,
+        Kind::EventRoute => kind::ROUTE,
+    }
+}
