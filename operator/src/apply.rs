@@ -18,6 +18,7 @@
 //!   until then the old ones count.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::shard::{self, Kind, MAX_BYTES, Shard, View};
@@ -92,11 +93,24 @@ pub struct Plan {
 }
 
 /// A Secret to write.
-#[derive(Debug)]
 struct Write {
     index: u32,
     bytes: Vec<u8>,
     content: Content,
+}
+
+impl fmt::Debug for Write {
+    /// Without the bytes, which hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            index,
+            bytes: _,
+            content,
+        } = self;
+        let mut debug = f.debug_struct("Write");
+        debug.field("index", index).field("content", content);
+        debug.finish_non_exhaustive()
+    }
 }
 
 /// Where the entries of a snapshot are kept.

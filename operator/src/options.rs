@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_its_place() {
         for (text, at, message) in [
-            ("{", ".", "EOF"),
+            ("{", "?", "EOF"),
             (r#"{"baseURL": ""}"#, "baseURL", "unknown field"),
             (r#"{"baseUrl": "hooks.example.com"}"#, "baseUrl", "https://"),
             (r#"{"baseUrl": "https://a.example/b"}"#, "baseUrl", "alone"),
@@ -285,7 +285,7 @@ mod tests {
             (
                 r#"{"ceilings": {"retention": "long"}}"#,
                 "ceilings.retention",
-                "72h",
+                "30s",
             ),
         ] {
             let (place, told) = read(text).unwrap_err();

@@ -4,6 +4,7 @@
 //! - [`sender`] behaves as TG-Staff does: signs, waits 5 s at the most, and repeats what was not
 //!   answered 200.
 //! - [`destination`] records every effect, once for each idempotency key, as a careful API does.
+//! - [`installation`] is the chart installed in a cluster, with its programs as processes.
 //! - [`servers`] finds the real servers and runs them so that none outlives its test; [`cluster`] is
 //!   a Kubernetes control plane of them.
 //! - [`tgstaff`] is TG-Staff's own API, which fires `message.received` for each message sent to it.
@@ -18,6 +19,7 @@
 pub mod cluster;
 pub mod destination;
 pub mod hookswitch;
+pub mod installation;
 pub mod sender;
 pub mod servers;
 pub mod tgstaff;
