@@ -30,7 +30,7 @@ pub struct Event {
     pub sender: Option<String>,
     /// How many Hookswitch receivers it has passed through already (`X-Hookswitch-Hops`).
     pub hops: u32,
-    /// The `Content-Type` that it came with.
+    /// The `Content-Type` that it came with, where that is no longer than an attribute may be.
     pub content_type: Option<String>,
     /// Whether it is to be routed, and if not, why not.
     pub disposition: Disposition,

@@ -25,7 +25,7 @@ mod body;
 #[cfg(test)]
 mod tests;
 
-/// The longest text, in bytes, that is taken as an attribute.
+/// The longest text, in bytes, that is taken as an attribute, or as a `Content-Type`.
 pub const LONGEST: usize = 1024;
 
 /// The number from which a time is in milliseconds.

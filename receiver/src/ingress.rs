@@ -41,6 +41,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::config::Follow;
 use crate::event::{Disposition, Event};
+use crate::extract;
 use crate::metrics::{Metrics, OTHER};
 use crate::store::{self, Accepted, NewEvent, Store};
 use crate::verify::{Error as Refusal, Refused, Request, Verified, canonical_range};
@@ -326,6 +327,7 @@ impl Ingress {
                     .headers()
                     .get(CONTENT_TYPE)
                     .and_then(|value| value.to_str().ok())
+                    .filter(|value| value.len() <= extract::LONGEST)
                     .map(ToOwned::to_owned),
                 disposition,
                 body: request.body().clone(),

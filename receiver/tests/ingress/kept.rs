@@ -126,3 +126,22 @@ async fn the_rate_limit_is_charged_for_verified_new_events_only() {
         u64::try_from(answers.iter().filter(|answer| **answer == 503).count()).unwrap()
     );
 }
+
+#[tokio::test]
+async fn a_content_type_of_any_length_is_not_kept() {
+    let receiver = Receiver::start().await;
+    for length in [1024, 1025] {
+        let body = format!(r#"{{"event_id": {length}}}"#);
+        let headers = [
+            (SIGNATURE, sign(&body)),
+            ("content-type", format!("text/{}", "x".repeat(length - 5))),
+        ];
+        let headers = headers.each_ref().map(|(name, value)| (*name, &**value));
+        assert_eq!(receiver.post(&body, &headers).await.status(), 200);
+    }
+    let kept = receiver.store.events().into_iter().map(|new| {
+        let event = new.event;
+        event.content_type.map(|text| text.len())
+    });
+    assert_eq!(kept.collect::<Vec<_>>(), [Some(1024), None]);
+}

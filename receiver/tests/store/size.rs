@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use hookswitch_receiver::plan::FrozenBody;
 use hookswitch_receiver::store::embedded::{Embedded, FILE};
 use hookswitch_receiver::store::{Accepted, Next, Store};
 
@@ -158,4 +159,35 @@ async fn opening_does_not_take_longer_for_what_is_pending() {
     assert_eq!(store.lanes().await.unwrap()[0].pending, 60_000);
     eprintln!("the first due delivery after {took:?}, in a debug build");
     assert!(took.as_secs() < 2, "{took:?}");
+}
+
+#[tokio::test]
+async fn what_senders_put_into_a_content_type_is_not_kept_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let seq = accept(&store, event("a", "1", "{}", 0)).await;
+    let deliveries: Vec<_> = (0..2000)
+        .map(|number| {
+            let mut one = delivery("crm", number);
+            let request = one.request.as_mut().unwrap();
+            request.content_type = format!("application/json; nonce={number}");
+            request.body = FrozenBody::Event;
+            one
+        })
+        .collect();
+    let requests: Vec<_> = deliveries.iter().map(|one| one.request.clone()).collect();
+    let plans = vec![plan(seq, 0, deliveries)];
+    store.plan(&key("a"), 0, plans).await.unwrap();
+
+    let due = store.due(&lane("crm"), at(1), 2000).await.unwrap().ready;
+    let read: Vec<_> = due.into_iter().map(|one| Some(one.request)).collect();
+    assert_eq!(read, requests);
+    let history = store.scan(0, 1).await.unwrap().remove(0).deliveries;
+    let read: Vec<_> = history.into_iter().map(|one| one.request).collect();
+    assert_eq!(read, requests);
+    let file = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    let kept: i64 = file
+        .query_row("SELECT count(*) FROM shape", (), |row| row.get(0))
+        .unwrap();
+    assert!(kept <= 1024, "{kept} shapes outlive their deliveries");
 }

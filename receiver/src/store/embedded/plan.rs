@@ -128,10 +128,7 @@ impl State {
         let planned_at = micros(plan.planned_at);
         let verdicts = match verdicts {
             None => Value::Null,
-            Some(list) => match self.verdicts(connection, list)? {
-                Some(id) => Value::Integer(id),
-                None => Value::Text(list.clone()),
-            },
+            Some(list) => self.verdicts(connection, list)?,
         };
         connection
             .prepare_cached(

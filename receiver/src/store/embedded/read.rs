@@ -140,7 +140,7 @@ pub(super) fn due(
     let mut events: HashMap<i64, Arc<StoredEvent>> = HashMap::new();
     let mut ready = Vec::new();
     let mut find = connection.prepare_cached(
-        "SELECT d.key, d.id, r.name, h.shape, b.digest, b.body, d.attempts, d.planned_at, d.due, d.interrupted \
+        "SELECT d.key, d.id, r.name, ifnull(h.shape, d.shape), b.digest, b.body, d.attempts, d.planned_at, d.due, d.interrupted \
          FROM delivery d INDEXED BY delivery_due \
          JOIN rule r ON r.id = d.rule \
          LEFT JOIN shape h ON h.id = d.shape \
@@ -274,7 +274,7 @@ fn plan(connection: &Connection, seq: i64) -> Result<Option<PlanRecord>, ReadFau
 
 fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<DeliveryRecord>, ReadFault> {
     let mut find = connection.prepare_cached(
-        "SELECT d.id, l.namespace, l.route, l.destination, r.name, h.shape, b.digest, b.body, \
+        "SELECT d.id, l.namespace, l.route, l.destination, r.name, ifnull(h.shape, d.shape), b.digest, b.body, \
          d.state, d.due, d.reason, d.tries \
          FROM delivery d JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
          LEFT JOIN shape h ON h.id = d.shape LEFT JOIN rendered b ON b.key = d.key \

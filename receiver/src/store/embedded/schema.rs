@@ -130,7 +130,7 @@ CREATE TABLE delivery (
     id BLOB NOT NULL,
     lane INTEGER NOT NULL,
     rule INTEGER NOT NULL,
-    shape INTEGER,                       -- nothing: it could not be rendered
+    shape ANY,                           -- a row of `shape`, or the shape itself, or nothing: it could not be rendered
     state INTEGER NOT NULL,              -- 0 ready, 1 blocked, 2 claimed, 3 delivered, 4 dead
     attempts INTEGER NOT NULL,
     interrupted INTEGER NOT NULL,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hookswitch_crds::key::ObjectKey;
 use rusqlite::Connection;
+use rusqlite::types::Value;
 
 use super::dedup::{self, Dedup};
 use super::fault::ReadFault;
@@ -16,8 +17,9 @@ use crate::plan::Lane;
 
 mod load;
 
-/// Lists of verdicts that are kept once and referred to. Most events of a type share theirs.
-const SHARED_VERDICTS: usize = 1024;
+/// Shapes, and lists of verdicts, that are kept once and referred to: most events of a type share
+/// theirs. Further ones stand where they are used, so that nothing that comes in fills memory.
+const SHARED: usize = 1024;
 
 /// What the writer shares with those who read. It shows what is committed.
 #[derive(Debug, Default)]
@@ -222,9 +224,13 @@ impl State {
         )
     }
 
-    /// The row of a request's shape.
-    pub(super) fn shape(&mut self, connection: &Connection, shape: &str) -> Result<i64, ReadFault> {
-        intern(
+    /// What stands for a request's shape: its row, or itself.
+    pub(super) fn shape(
+        &mut self,
+        connection: &Connection,
+        shape: &str,
+    ) -> Result<Value, ReadFault> {
+        share(
             connection,
             &mut self.shapes,
             "INSERT INTO shape (id, shape) VALUES (?, ?)",
@@ -232,22 +238,18 @@ impl State {
         )
     }
 
-    /// The row of a list of verdicts; nothing where there are too many to keep another.
+    /// What stands for a list of verdicts: its row, or itself.
     pub(super) fn verdicts(
         &mut self,
         connection: &Connection,
         list: &str,
-    ) -> Result<Option<i64>, ReadFault> {
-        if self.verdicts.len() >= SHARED_VERDICTS && !self.verdicts.contains_key(list) {
-            return Ok(None);
-        }
-        intern(
+    ) -> Result<Value, ReadFault> {
+        share(
             connection,
             &mut self.verdicts,
             "INSERT INTO verdicts (id, list) VALUES (?, ?)",
             list,
         )
-        .map(Some)
     }
 
     /// The next events of a subscription that have no plan, at most `limit`.
@@ -439,6 +441,18 @@ fn row_id(at: usize) -> i64 {
 
 fn place(id: i64) -> Option<usize> {
     usize::try_from(id - 1).ok()
+}
+
+fn share(
+    connection: &Connection,
+    texts: &mut HashMap<String, i64>,
+    insert: &str,
+    text: &str,
+) -> Result<Value, ReadFault> {
+    if texts.len() >= SHARED && !texts.contains_key(text) {
+        return Ok(Value::Text(text.to_owned()));
+    }
+    intern(connection, texts, insert, text).map(Value::Integer)
 }
 
 fn intern(
