@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
 async fn operate(args: Args) -> anyhow::Result<()> {
     // Where one is installed already, that one is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    let options = args.options(&uuid::Uuid::now_v7().simple().to_string())?;
+    let options = args.options(&uuid::Uuid::now_v7().simple().to_string());
     let client = kube::Client::try_default().await;
     let client = client.context("finding the API server, by KUBECONFIG or as a pod")?;
     let metrics = Metrics::new().context("registering metrics")?;

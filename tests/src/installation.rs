@@ -4,7 +4,6 @@
 //! chart gives its pod, with addresses and folders put in the place of the pod's, and with a token of
 //! the chart's own service account: a right that the chart forgets fails the test.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -85,11 +84,6 @@ impl Installation {
         }
         namespace.helm(&arguments).await.ok();
         let folder = Folder::new("hookswitch-installation-");
-        let name = format!("{RELEASE}-operator");
-        let settings = "-o=jsonpath={.data.settings\\.json}";
-        let get = ["get", "configmap", &name, settings];
-        let settings = namespace.kubectl(&get).await.ok();
-        fs::write(folder.path().join("settings.json"), settings).expect("the folder is ours");
         Self {
             operator: Pod::new(cluster, &namespace, "operator", "deployment").await,
             receiver: Pod::new(cluster, &namespace, "receiver", "statefulset").await,
@@ -100,9 +94,7 @@ impl Installation {
 
     /// Starts an operator; ready once it has seen all that there is.
     pub async fn operator(&self, pod: &str) -> Program {
-        let settings = self.folder.path().join("settings.json");
-        let settings = format!("--settings={}", settings.display());
-        let program = self.start(&self.operator, pod, &[settings]);
+        let program = self.start(&self.operator, pod, &[]);
         program.ready().await;
         program
     }
