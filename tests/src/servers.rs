@@ -41,6 +41,10 @@ const ETCD: Module = Module {
     folder: "etcd",
     programs: &["etcd"],
 };
+const OLDEST: Module = Module {
+    folder: "oldest",
+    programs: &["kubernetes-types.yaml"],
+};
 const HELM: Module = Module {
     folder: "helm",
     programs: &["helm"],
@@ -67,6 +71,16 @@ const PROMETHEUS: Module = Module {
     folder: "prometheus",
     programs: &["promtool"],
 };
+
+/// The types of the oldest Kubernetes that is supported, in the form of its client's
+/// `applyconfigurations/internal`: a list of types, each with its fields.
+///
+/// # Panics
+/// Where it isn't there, with the command that gets it.
+#[must_use]
+pub fn oldest_kubernetes() -> PathBuf {
+    Program::new("kubernetes-types.yaml", &OLDEST).path()
+}
 
 impl Program {
     /// The store below Kubernetes.

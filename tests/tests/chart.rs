@@ -15,6 +15,10 @@ mod image;
 mod install;
 #[path = "chart/monitoring.rs"]
 mod monitoring;
+#[path = "chart/oldest.rs"]
+mod oldest;
+#[path = "chart/programs.rs"]
+mod programs;
 #[path = "chart/rights.rs"]
 mod rights;
 #[path = "chart/values.rs"]

@@ -58,6 +58,62 @@ fn metadata() -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
+/// Package and program.
+fn programs() -> BTreeMap<String, String> {
+    let metadata = metadata();
+    let mut programs = BTreeMap::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        for target in package["targets"].as_array().expect("targets") {
+            if target["kind"][0] == "bin" {
+                let name = target["name"].as_str().expect("a name").to_owned();
+                let package = package["name"].as_str().expect("a name").to_owned();
+                programs.insert(name, package);
+            }
+        }
+    }
+    programs
+}
+
+#[test]
+fn each_image_holds_one_program_that_cargo_builds_and_nothing_to_attack() {
+    let stages = stages();
+    let programs = programs();
+    let build = stages["build"].all("RUN").join(" ");
+    for (image, program) in [
+        ("operator", "hookswitch-operator"),
+        ("receiver", "hookswitch-receiver"),
+        ("cli", "hookswitch"),
+    ] {
+        let package = programs.get(program);
+        let package = package.unwrap_or_else(|| panic!("cargo builds no {program}"));
+        assert!(
+            build.contains(&format!("-p {package} ")),
+            "the build stage leaves {package} out"
+        );
+        assert!(build.contains(&format!("target/release/{program} ")));
+        let stage = &stages[image];
+        assert_eq!(
+            stage.all("COPY"),
+            [format!("--from=build /out/{program} /{program}")]
+        );
+        assert_eq!(stage.all("ENTRYPOINT"), [format!("[\"/{program}\"]")]);
+        assert_eq!(stage.from, "base");
+    }
+    let base = &stages["base"];
+    assert_eq!(base.from, "scratch");
+    let [user] = base.all("USER")[..] else {
+        panic!("one user");
+    };
+    let (user, group) = user.split_once(':').expect("user and group");
+    for id in [user, group] {
+        assert_ne!(id.parse::<u32>().expect("a number"), 0);
+    }
+    // Without public authorities no destination's certificate is trusted.
+    let certificates = "/etc/ssl/certs/ca-certificates.crt";
+    let copy = format!("--from=build {certificates} {certificates}");
+    assert!(base.all("COPY").contains(&copy.as_str()));
+}
+
 #[test]
 fn the_build_has_what_it_needs() {
     let metadata = metadata();

@@ -113,12 +113,12 @@ async fn an_upgrade_changes_in_place_and_an_uninstall_keeps_what_users_made() {
     let namespace = restricted(&cluster).await;
     let chart = chart();
     let release = ["upgrade", "--install", "hookswitch", &chart];
-    namespace.helm(&release).await.ok();
-    wait::until("the kinds to be served", LIMIT, async || {
-        let served = cluster.kubectl(&["get", "whsub,evroute", "-A"]).await;
-        served.success.then_some(())
-    })
-    .await;
+    // Installed by hand before: Helm doesn't take them unasked.
+    cluster.install_crds().await;
+    let error = namespace.helm(&release).await.refused();
+    assert!(error.contains("invalid ownership metadata"), "{error}");
+    let adopt = [release.as_slice(), &["--take-ownership"]].concat();
+    namespace.helm(&adopt).await.ok();
     let subscription = json!({
         "apiVersion": "hookswitch.dev/v1alpha1",
         "kind": "WebhookSubscription",

@@ -1,10 +1,45 @@
 //! Dashboards and alerts name metrics, labels and outcomes that exist.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use serde_json::Value;
 
-use crate::files::{Helm, chart, find, read};
+use crate::files::{Helm, chart, find, read, root};
+
+/// The texts in quotes of a source file: names of metrics, labels and values are among them.
+fn literals(source: &str) -> BTreeSet<&str> {
+    source.split('"').skip(1).step_by(2).collect()
+}
+
+/// Every expression of dashboards and alerts, with where it stands.
+fn expressions() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join("charts/hookswitch/dashboards")).expect("the folder") {
+        let path = entry.expect("it can be read").path();
+        let board: Value =
+            serde_json::from_str(&fs::read_to_string(&path).expect("a file")).expect("JSON");
+        let variables = board["templating"]["list"].as_array().expect("variables");
+        let queries = variables.iter().filter(|it| it["type"] == "query");
+        let queries = queries.map(|it| it["query"]["query"].as_str().expect("a query"));
+        let panels = board["panels"].as_array().expect("panels").iter();
+        let targets = panels.flat_map(|it| it["targets"].as_array().into_iter().flatten());
+        let targets = targets.map(|it| it["expr"].as_str().expect("an expression"));
+        let place = path.display().to_string();
+        found.extend(
+            queries
+                .chain(targets)
+                .map(|it| (place.clone(), it.to_owned())),
+        );
+    }
+    for rule in alerts() {
+        let expression = rule["expr"].as_str().expect("an expression");
+        let name = rule["alert"].as_str().expect("a name");
+        found.push((name.to_owned(), expression.to_owned()));
+    }
+    assert!(found.len() > 40, "{}", found.len());
+    found
+}
 
 fn alerts() -> Vec<Value> {
     let alerts: Value =
@@ -13,6 +48,50 @@ fn alerts() -> Vec<Value> {
     groups
         .flat_map(|it| it["rules"].as_array().expect("rules").clone())
         .collect()
+}
+
+/// The words of an expression outside of quotes.
+fn words(expression: &str) -> impl Iterator<Item = &str> {
+    expression
+        .split('"')
+        .step_by(2)
+        .flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+}
+
+#[test]
+fn every_metric_exists() {
+    let sources = [
+        read("receiver/src/metrics.rs"),
+        read("operator/src/metrics.rs"),
+    ];
+    let known: BTreeSet<&str> = sources.iter().flat_map(|it| literals(it)).collect();
+    for (place, expression) in expressions() {
+        for word in words(&expression) {
+            if let Some(name) = word.strip_prefix("hookswitch_") {
+                let series = ["_bucket", "_sum", "_count"];
+                let base = series.iter().find_map(|it| name.strip_suffix(it));
+                assert!(
+                    known.contains(name) || base.is_some_and(|it| known.contains(it)),
+                    "{place}: no program has hookswitch_{name}"
+                );
+            }
+        }
+        for list in expression.split("by (").skip(1) {
+            let labels = list.split(')').next().unwrap_or_default().split(", ");
+            for label in labels {
+                assert!(
+                    known.contains(label) || ["namespace", "le"].contains(&label),
+                    "{place}: no metric has the label {label}"
+                );
+            }
+        }
+        for list in expression.split("outcome=").skip(1) {
+            let list = list.trim_start_matches('~').split('"').nth(1);
+            for outcome in list.expect("a value").split('|') {
+                assert!(known.contains(outcome), "{place}: no outcome is {outcome}");
+            }
+        }
+    }
 }
 
 #[test]
