@@ -58,6 +58,11 @@ const KUBERNETES: Module = Module {
     programs: &["kube-apiserver", "kube-controller-manager", "kubectl"],
 };
 
+const PROMETHEUS: Module = Module {
+    folder: "prometheus",
+    programs: &["promtool"],
+};
+
 /// The definitions of other projects' resources that the chart makes where it is asked to: of
 /// cert-manager, the Prometheus operator and Gateway API. A file for `kubectl apply -f`.
 ///
@@ -67,10 +72,6 @@ const KUBERNETES: Module = Module {
 pub fn definitions() -> PathBuf {
     Program::new("definitions.yaml", &DEFINITIONS).path()
 }
-const PROMETHEUS: Module = Module {
-    folder: "prometheus",
-    programs: &["promtool"],
-};
 
 /// The types of the oldest Kubernetes that is supported, in the form of its client's
 /// `applyconfigurations/internal`: a list of types, each with its fields.

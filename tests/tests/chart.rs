@@ -17,8 +17,6 @@ mod install;
 mod monitoring;
 #[path = "chart/oldest.rs"]
 mod oldest;
-#[path = "chart/programs.rs"]
-mod programs;
 #[path = "chart/rights.rs"]
 mod rights;
 #[path = "chart/values.rs"]

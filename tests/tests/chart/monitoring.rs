@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use serde_json::Value;
+use hookswitch_tests::servers::Program;
+use serde_json::{Value, json};
 
 use crate::files::{Helm, chart, find, read, root};
 
@@ -110,6 +113,35 @@ fn every_metric_of_the_receiver_is_on_its_dashboard() {
             "hookswitch_{name} is on no panel"
         );
     }
+}
+
+#[test]
+fn prometheus_takes_every_expression() {
+    let promtool = Program::PROMTOOL.path();
+    let check = |rules: &Path| {
+        let output = Command::new(&promtool)
+            .args(["check", "rules", "--lint-fatal"])
+            .arg(rules)
+            .output()
+            .expect("promtool starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {error}", rules.display());
+    };
+    check(&root().join("charts/hookswitch/files/alerts.yaml"));
+    // Those of dashboards as if they were rules, with what Grafana puts in their variables' place.
+    let panels = expressions().into_iter().map(|(_, expression)| expression);
+    let rules: Vec<Value> = panels
+        .filter(|it| !it.starts_with("label_values("))
+        .zip(0..)
+        .map(|(it, number)| {
+            let expression = it.replace("$__rate_interval", "5m");
+            json!({"record": format!("panel:{number}"), "expr": expression})
+        })
+        .collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let groups = json!({"groups": [{"name": "panels", "rules": rules}]});
+    fs::write(file.path(), groups.to_string()).expect("it can be written");
+    check(file.path());
 }
 
 #[test]
