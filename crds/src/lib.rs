@@ -8,6 +8,12 @@ pub mod address;
 pub mod condition;
 pub mod crd;
 pub mod duration;
+#[allow(
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "`kubectl explain` shows these texts as they are"
+)]
 pub mod event_route;
 pub mod expression;
 pub mod key;
@@ -16,6 +22,12 @@ pub mod receiver_lease;
 pub mod secret;
 pub mod secret_ref;
 pub mod snapshot;
+#[allow(
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "`kubectl explain` shows these texts as they are"
+)]
 pub mod subscription;
 pub mod template;
 mod text;

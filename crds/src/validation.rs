@@ -1,6 +1,6 @@
 //! What an object must be, checked as the API server checks it.
 //!
-//! The rules are written once, in the schema: [`schema`] walks the same schema that is applied to
+//! The rules are written once, in the schema: `schema` walks the same schema that is applied to
 //! the cluster, with the same CEL rules and messages, so that `lint`, the operator and the API
 //! server give one answer. What a schema can't say is added here, and is found when the object is
 //! compiled.

@@ -31,10 +31,10 @@ pub struct Args {
     /// Serve objects of these namespaces only, and ask for no right in others; all if left out
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     watch_namespaces: Vec<String>,
-    /// Scheme and authority that senders reach receivers at: https://hooks.example.com
+    /// Scheme and authority that senders reach receivers at, such as `https://hooks.example.com`
     #[arg(long, value_name = "URL", value_parser = base_url)]
     base_url: Option<String>,
-    /// The receivers' StatefulSet: its pods' Leases are <NAME>-0 and so on
+    /// The receivers' StatefulSet: its pods' Leases are NAME-0 and so on
     #[arg(long, default_value = "hookswitch-receiver", value_name = "NAME")]
     receiver: String,
     /// How many receivers there may be: a Lease is made for each

@@ -18,7 +18,7 @@
 //! - Answers come after the commit that they tell of; a commit is one sync of the log.
 //! - What the writer keeps in memory can be read from the file; after a rollback it is.
 //! - An event's row is all that `accept` writes. It stands for the dedup entry, the uid and the missing
-//!   plan too, until [`state`] copies those to where they are found without it, every 16,384 events.
+//!   plan too, until `state` copies those to where they are found without it, every 16,384 events.
 //!   Opening reads those rows and no others, so it takes milliseconds however much is pending.
 //! - A delivery's key is its event's place and its own place in the plan: what belongs to an event
 //!   lies together, in accept order.
