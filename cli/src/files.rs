@@ -19,25 +19,20 @@ pub mod secret;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Severity};
-use find::{Fingerprint, Found, Source};
+use find::{Fingerprint, Found, Source, read_to_end};
 use node::Position;
 use object::{Id, Kind, Object};
-
-/// How standard input is called in messages.
-const STDIN: &str = "<stdin>";
-/// The largest file that is read, in bytes: several times what the API server takes for one object.
-const MAX_FILE: u64 = 16 << 20;
 
 /// The text of every file when it was last good, by absolute path.
 pub type LastGood = BTreeMap<PathBuf, String>;
 
 /// The files of `-f`, and what they held when they were last good.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Files {
     sources: Vec<Source>,
     last_good: LastGood,
@@ -90,8 +85,8 @@ impl Files {
             .map(|path| (path.clone(), read_text(path)))
             .collect();
         for source in &self.sources {
-            if let Source::Stdin(text) = source {
-                texts.push((STDIN.into(), Ok(text.clone())));
+            if let Source::Once { name, text } = source {
+                texts.push((name.clone(), Ok(text.clone())));
             }
         }
         let lost = self.lost(&found);
@@ -242,13 +237,7 @@ fn outdated(path: &Path, text: &str) -> Vec<Object> {
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
-    let length = fs::metadata(path)?.len();
-    if length > MAX_FILE {
-        return Err(io::Error::other(format!(
-            "it has {length} bytes, and {MAX_FILE} is the most"
-        )));
-    }
-    fs::read_to_string(path)
+    read_to_end(File::open(path)?)
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -8,7 +8,7 @@
 //!
 //! Each compile builds on the one before: the sequence and the last good specs go on from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,6 +34,8 @@ pub(crate) struct Project {
     snapshot: Snapshot,
     generations: Generations,
     settings: Settings,
+    /// The objects that the files held when they were compiled last.
+    known: BTreeSet<Id>,
 }
 
 /// What was made of the files.
@@ -47,6 +49,18 @@ pub(crate) struct Compiled {
     pub(crate) problems: Vec<Diagnostic>,
     /// The directories to watch.
     pub(crate) directories: Vec<PathBuf>,
+}
+
+impl Compiled {
+    /// True where something in the files can't be used as it is written.
+    pub(crate) fn refuses_something(&self) -> bool {
+        let unserved = self.statuses.values().any(|it| it.serving.is_none());
+        unserved
+            || self
+                .problems
+                .iter()
+                .any(|problem| problem.severity == Severity::Error && problem.object.is_none())
+    }
 }
 
 /// What became of an object.
@@ -73,6 +87,12 @@ impl Project {
         Self::resume(sources, State::empty())
     }
 
+    /// Objects that are in no file.
+    pub(crate) fn of_text(text: String) -> Self {
+        let name = PathBuf::from("<generated>");
+        Self::new(vec![Source::Once { name, text }])
+    }
+
     /// Files that go on from what they were.
     pub(crate) fn resume(sources: Vec<Source>, state: State) -> Self {
         let State {
@@ -86,6 +106,7 @@ impl Project {
             snapshot,
             generations,
             settings: Settings::standalone(),
+            known: BTreeSet::new(),
         }
     }
 
@@ -103,6 +124,12 @@ impl Project {
         self.files.fingerprint()
     }
 
+    /// True where an object is gone from the files since they were compiled last.
+    pub(crate) fn misses_objects(&self) -> bool {
+        let found = self.files.clone().load().objects;
+        self.known.iter().any(|id| !found.contains_key(id))
+    }
+
     /// Reads the files and compiles what they say.
     pub(crate) fn compile(&mut self) -> Compiled {
         let Loaded {
@@ -110,6 +137,7 @@ impl Project {
             mut problems,
             directories,
         } = self.files.load();
+        self.known = objects.keys().cloned().collect();
         let gathered = self.gather(&objects);
         problems.extend(gathered.problems);
         let compiled = compile(&gathered.objects, &self.snapshot, &self.settings);

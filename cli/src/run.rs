@@ -12,11 +12,13 @@
 //! - `last-good.json` is written only while this process holds the store's lock: a second process on
 //!   the same directory ends without having touched it.
 //! - Edits touch no event: what is accepted goes on by the plan that was made for it.
+//! - An object is removed only when it is still gone after [`GRACE`]: editors and `git` take a file
+//!   away and write it anew, and what waits for a route that is gone becomes dead letters.
 
 mod report;
 mod watch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use hookswitch_receiver::metrics::Metrics;
 use hookswitch_receiver::{ingress, run as receiver, tls};
 use ipnet::IpNet;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::files::find::Source;
@@ -38,6 +41,8 @@ use watch::Watch;
 
 /// How long attempts under way may take to end, once it is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long an object may be gone from the files and come back as if it had not been.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Shown below the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -56,10 +61,10 @@ pub(crate) struct Args {
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     files: Vec<PathBuf>,
     /// Where webhooks come in
-    #[arg(long, default_value = LISTEN, value_name = "ADDRESS")]
+    #[arg(long, default_value = LISTEN, value_name = "IP:PORT")]
     listen: SocketAddr,
     /// Where /livez, /readyz and /metrics stand
-    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "IP:PORT")]
     metrics: SocketAddr,
     /// Where events and the last good configuration are kept; made if it is not there
     #[arg(long, default_value = ".hookswitch", value_name = "DIR")]
@@ -70,8 +75,8 @@ pub(crate) struct Args {
     /// The certificate's key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Proxies whose X-Forwarded-For is believed
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    /// Proxies whose X-Forwarded-For or Forwarded is believed, with commas between
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     trusted_proxies: Vec<IpNet>,
     /// How to print reports and logs
     #[arg(long, value_enum, default_value_t = log::Format::Auto)]
@@ -89,7 +94,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
     prepare(&args.data)?;
     let certificate = args.tls_cert.zip(args.tls_key);
     let tls = certificate.map(|(certificate, key)| tls::Files::new(certificate, key));
-    let state = State::load(&args.data).unwrap_or_else(|error| {
+    let loaded = State::load(&args.data);
+    let state = loaded.as_ref().cloned().unwrap_or_else(|error| {
         tracing::warn!(%error, "starting without the last good configuration");
         State::empty()
     });
@@ -98,7 +104,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
     let publisher = Publisher::new(metrics.clone());
     let config = publisher.follow();
     let mut follow = Follow {
-        project: Project::resume(sources, state.clone()),
+        project: Project::resume(sources.clone(), state.clone()),
         stored: state,
         data: args.data.clone(),
         watch: Watch::new().context("can't watch files")?,
@@ -107,9 +113,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
         report: Report::new(reader),
     };
     let compiled = block_in_place(|| follow.reload());
+    if loaded.is_err() && compiled.refuses_something() {
+        bail!(
+            "the configuration has errors, and what was good before is not known: what waits for a \
+             route that can't be read would be given up. Correct the files, or remove \
+             {} to start all the same",
+            State::path(&args.data).display()
+        );
+    }
     let banner = Banner {
         reader,
-        files: args.files.clone(),
+        sources,
         data: args.data.clone(),
         https: tls.is_some(),
         snapshot: compiled.snapshot,
@@ -146,21 +160,33 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
         shutdown.cancel();
         ended
     };
-    let (ended, (), ()) = tokio::join!(
-        serve,
-        follow.edits(&started, &shutdown),
-        interrupt(&shutdown)
-    );
-    ended?;
+    let everything = async { tokio::join!(serve, follow.edits(&started, &shutdown)) };
+    tokio::select! {
+        (ended, ()) = everything => ended?,
+        () = interrupt(&shutdown) => {
+            bail!(
+                "stopped before attempts under way had ended: they count as interrupted at the next \
+                 start. Nothing that was answered with 200 is lost"
+            );
+        }
+    }
     Ok(Verdict::Yes)
 }
 
-/// Stops when a signal says so.
+/// The first signal begins the shutdown; this returns at the second one, from somebody who does not
+/// want to wait for it.
 async fn interrupt(shutdown: &CancellationToken) {
-    tokio::select! {
-        () = signals::ended() => shutdown.cancel(),
-        () = shutdown.cancelled() => {}
-    }
+    signals::ended().await;
+    shutdown.cancel();
+    signals::ended().await;
+}
+
+/// A range of addresses, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .or(address)
+        .map_err(|_| "write addresses in CIDR notation, as in 10.0.0.0/8 or 192.0.2.7".to_owned())
 }
 
 /// A path that is not there at the start is a mistake in the command; later it is an edit.
@@ -209,6 +235,12 @@ impl Follow {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.watch.changed(|| self.project.fingerprint()) => {}
+            }
+            if block_in_place(|| self.project.misses_objects()) {
+                shutdown.run_until_cancelled(sleep(GRACE)).await;
+            }
+            if shutdown.is_cancelled() {
+                return;
             }
             block_in_place(|| {
                 self.reload();

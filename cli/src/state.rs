@@ -67,12 +67,17 @@ impl State {
         }
     }
 
+    /// Where it is kept.
+    pub(crate) fn path(data: &Path) -> PathBuf {
+        data.join(NAME)
+    }
+
     /// Reads what the last run wrote; empty before the first.
     ///
     /// # Errors
     /// Where the file can't be read.
     pub(crate) fn load(data: &Path) -> Result<Self, Error> {
-        let path = data.join(NAME);
+        let path = Self::path(data);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::empty()),
@@ -95,7 +100,7 @@ impl State {
     /// # Errors
     /// Where it can't be written; what was there before stays.
     pub(crate) fn store(&self, data: &Path) -> Result<(), Error> {
-        let path = data.join(NAME);
+        let path = Self::path(data);
         self.try_store(data, &path).map_err(|source| Error::Io {
             what: "write",
             path,

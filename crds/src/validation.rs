@@ -63,10 +63,13 @@ impl Resource for EventRoute {
 /// Every field that is unknown, missing or of another type. What can be read may still break a
 /// rule: `validate` of its spec tells.
 pub fn read<Kind: Resource>(mut object: Json) -> Result<Kind, Vec<Violation>> {
-    let misfits = object
-        .get_mut("spec")
-        .map(Kind::prepare)
-        .unwrap_or_default();
+    let misfits = match object.get_mut("spec") {
+        Some(spec) => Kind::prepare(spec),
+        None => vec![Violation {
+            field: "spec".to_owned(),
+            message: "is required: write it".to_owned(),
+        }],
+    };
     if !misfits.is_empty() {
         return Err(misfits);
     }

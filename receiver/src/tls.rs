@@ -51,7 +51,7 @@ impl Files {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file can't be read.
-    #[error("{path}: {source}")]
+    #[error("can't read {path} for TLS: {source}")]
     Read {
         /// The file.
         path: PathBuf,

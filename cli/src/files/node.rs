@@ -83,7 +83,7 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Error> {
 /// The parser's message without its own note of the place, which is given apart.
 fn plain(message: &str) -> String {
     let first = message.lines().next().unwrap_or(message);
-    match first.rfind(" at line ") {
+    match first.find(" at line ") {
         Some(end) => first.get(..end).unwrap_or(first).to_owned(),
         None => first.to_owned(),
     }

@@ -196,10 +196,42 @@ fn identify(file: &Path, node: &Node) -> Result<Found, Box<Diagnostic>> {
         Kind::Namespace => "",
         _ => text("metadata.namespace").unwrap_or(DEFAULT_NAMESPACE),
     };
+    let named = match kind {
+        Kind::Namespace => is_label(name),
+        _ => is_subdomain(name),
+    };
+    if !named {
+        return Err(error("metadata.name", no_name(name)));
+    }
+    if !namespace.is_empty() && !is_label(namespace) {
+        return Err(error("metadata.namespace", no_name(namespace)));
+    }
     Ok(Found::Object(Id {
         kind,
         key: ObjectKey::new(namespace, name),
     }))
+}
+
+fn no_name(text: &str) -> String {
+    format!("`{text}` is not a name that Kubernetes takes: use a-z, 0-9 and -, as in tg-staff")
+}
+
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
+fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_dns)
+}
+
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names>
+fn is_label(name: &str) -> bool {
+    name.len() <= 63 && is_dns(name)
+}
+
+fn is_dns(label: &str) -> bool {
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = label.as_bytes();
+    bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
 }
 
 /// A kind that is not read: an error where it was meant for Hookswitch, else a warning.

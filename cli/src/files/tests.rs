@@ -83,6 +83,11 @@ fn what_is_wrong_is_told_with_its_place() {
             .replace("tg-staff", "other"),
     )
     .unwrap();
+    fs::write(
+        path.join("i.yaml"),
+        ROUTE.replace("name: crm", "name: Our_CRM"),
+    )
+    .unwrap();
     let loaded = files(path).load();
     insta::assert_snapshot!(messages(&loaded, path).join("\n"));
     assert!(!format!("{:?}", loaded.problems).contains("hunter2"));

@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hookswitch_crds::snapshot::{Snapshot, Subscription};
 use hookswitch_receiver::run::Listening;
 
 use crate::LISTEN;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::files::find::Source;
 use crate::files::object::Id;
 use crate::log::Reader;
 use crate::output::say;
@@ -29,8 +30,8 @@ pub(crate) struct Report {
 #[derive(Debug)]
 pub(crate) struct Banner {
     pub(crate) reader: Reader,
-    /// `-f`, as it was given.
-    pub(crate) files: Vec<PathBuf>,
+    /// What `-f` says.
+    pub(crate) sources: Vec<Source>,
     pub(crate) data: PathBuf,
     pub(crate) https: bool,
     pub(crate) snapshot: Snapshot,
@@ -192,8 +193,15 @@ impl Banner {
             reachable(listening.metrics)
         );
         say!("  events     kept in {}", self.data.display());
-        for path in self.files.iter().filter(|path| **path != Path::new("-")) {
-            say!("  files      {}, followed while you edit", path.display());
+        for source in &self.sources {
+            match source {
+                Source::Path(path) => {
+                    say!("  files      {}, followed while you edit", path.display());
+                }
+                Source::Once { name, text: _ } => {
+                    say!("  files      {}, read once", name.display())
+                }
+            }
         }
         say!("");
         if self.snapshot.subscriptions.is_empty() {
@@ -223,9 +231,11 @@ impl Banner {
 
     /// The command that sends an event to the first subscription that can be signed for.
     fn command(&self, hooks: SocketAddr) -> Option<String> {
-        if self.files.iter().any(|path| path == Path::new("-")) {
-            return None;
-        }
+        let path = |source: &Source| match source {
+            Source::Path(path) => Some(path.display().to_string()),
+            Source::Once { .. } => None,
+        };
+        let paths: Vec<String> = self.sources.iter().map(path).collect::<Option<_>>()?;
         let signable = |subscription: &&Subscription| {
             let hmac = subscription.verification.hmac.as_ref();
             hmac.is_none_or(|hmac| hmac.secrets.iter().any(|secret| secret.usable().is_some()))
@@ -237,9 +247,9 @@ impl Banner {
             "--provider".to_owned(),
             subscription.provider.clone(),
         ];
-        for path in &self.files {
+        for path in paths {
             command.push("-f".to_owned());
-            command.push(path.display().to_string());
+            command.push(path);
         }
         let alike = self
             .snapshot

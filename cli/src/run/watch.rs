@@ -77,7 +77,9 @@ impl Watch {
                     fresh |= !self.directories.contains(&directory);
                     watched.insert(directory);
                 }
-                Err(error) => report(&directory, &error),
+                // That a directory is gone is told where its files are looked for.
+                Err(error) if directory.exists() => report(&directory, &error),
+                Err(_) => {}
             }
         }
         self.directories = watched;

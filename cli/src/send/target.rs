@@ -138,7 +138,7 @@ fn from_preset(args: &Args) -> anyhow::Result<Target> {
     let text = documents
         .map(|document| document.to_string())
         .join("\n---\n");
-    let compiled = Project::new(vec![Source::Stdin(text)]).compile();
+    let compiled = Project::of_text(text).compile();
     match compiled.snapshot.subscriptions.first() {
         Some(subscription) => Ok(Target {
             provider: wanted,

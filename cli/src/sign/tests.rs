@@ -7,7 +7,6 @@ use hookswitch_crds::subscription::Provider;
 use hookswitch_receiver::verify::{self, Verifier};
 
 use super::*;
-use crate::files::find::Source;
 use crate::project::Project;
 use crate::provider;
 
@@ -25,7 +24,7 @@ fn subscription(provider: Provider, hmac: &str) -> Subscription {
          apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\nstringData: {{key: {SECRET}}}\n",
         provider::name(provider),
     );
-    let compiled = Project::new(vec![Source::Stdin(text)]).compile();
+    let compiled = Project::of_text(text).compile();
     let subscription = compiled.snapshot.subscriptions.into_iter().next();
     subscription.unwrap_or_else(|| panic!("{:?}", compiled.problems))
 }

@@ -8,6 +8,7 @@
 
 mod docs;
 mod lint;
+mod mishaps;
 mod program;
 mod run;
 mod send;

@@ -128,10 +128,21 @@ impl Running {
         self.said.lines.lock().unwrap().join("\n")
     }
 
-    /// Ends it with SIGTERM; gives its exit code and all that it said.
-    pub(crate) fn terminate(mut self) -> (i32, String) {
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Ends it with SIGTERM; gives its exit code and all that it said.
+    pub(crate) fn terminate(self) -> (i32, String) {
+        self.signal("TERM");
+        self.end()
+    }
+
+    /// Waits for its end; gives its exit code and all that it said.
+    pub(crate) fn end(mut self) -> (i32, String) {
         let code = self.child.wait().unwrap().code().unwrap();
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
