@@ -2,7 +2,9 @@
 
 mod target;
 
-use std::io::Read as _;
+use std::error::Error;
+use std::io::{self, Read as _};
+use std::iter::successors;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -267,25 +269,35 @@ async fn send(client: &reqwest::Client, target: &Target, outgoing: Outgoing) -> 
 
 fn describe(error: &reqwest::Error, target: &Target) -> String {
     let origin = target.url.origin().ascii_serialization();
-    if error.is_connect() {
+    if let Some(tls) = causes(error).find_map(<dyn Error>::downcast_ref::<rustls::Error>) {
+        format!("no TLS session with {origin}: {tls}; --insecure accepts a self-signed certificate")
+    } else if error.is_connect() {
         format!("can't connect to {origin}: is `hookswitch run` running, and is --url right?")
     } else if error.is_timeout() {
         format!("{origin} said nothing for {} s", TIMEOUT.as_secs())
     } else {
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
+        let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+        texts.join(": ")
+    }
+}
+
+/// The error and all that lies behind it, in an `io::Error` too.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error;
+    successors(Some(first), |error| behind(*error))
+}
+
+fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().map(io::Error::get_ref) {
+        Some(Some(inner)) => Some(inner),
+        Some(None) | None => error.source(),
     }
 }
 
 fn read_event(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::stdin()
+        io::stdin()
             .read_to_end(&mut bytes)
             .context("can't read the event from standard input")?;
         return Ok(bytes);
