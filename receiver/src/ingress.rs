@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! - 200 only once the event is durable, found to be durable already, or recognised as an unsigned
-//!   test. What happens to it later never changes the answer.
+//!   test or a handshake. What happens to it later never changes the answer.
 //! - Nothing is kept of a request that was not verified.
 //! - An append that was begun is waited for, though its client has gone or its time is up: what
 //!   becomes durable is always planned.
@@ -51,7 +51,9 @@ mod answer;
 mod append;
 mod body;
 mod client;
+mod handshake;
 mod limit;
+mod often;
 mod printable;
 mod site;
 
@@ -225,6 +227,9 @@ impl Ingress {
         let source = client::address(&head, &self.settings.trusted_proxies);
         trail.source = Some(source);
         let site: &Arc<Site> = trail.site.insert(self.site(&head)?);
+        if head.method == Method::HEAD {
+            return Ok(Answer::PING);
+        }
         acceptable(&head)?;
         let deadline = started + self.settings.body_deadline;
         let (body, reserved) = body::read(body, site.body_limit(), deadline, &self.budget).await?;
@@ -234,6 +239,9 @@ impl Ingress {
             Err(refused) => return self.unverified(site, &refused),
         };
         site.count_secret(request.matched_secret());
+        if let Some(challenge) = handshake::challenge(&site.spec().provider, request.body()) {
+            return Ok(Answer::challenge(challenge));
+        }
         let deadline = started + self.settings.ack_deadline;
         timeout_at(deadline, self.keep(site, &request, reserved))
             .await
@@ -360,13 +368,24 @@ impl Ingress {
             .pings
             .admit(source)
             .map_err(|_| Answer::OVERLOADED.because(&"too many unsigned pings"))?;
-        tracing::info!(
-            subscription = site.name(),
-            r#type = %Printable(r#type),
-            %source,
-            suppressed,
-            "unsigned ping"
-        );
+        if r#type.is_empty() && site.unsigned_pings.again(Instant::now()) {
+            tracing::warn!(
+                subscription = site.name(),
+                %source,
+                suppressed,
+                "unsigned requests without a type keep coming: they pass as tests, and nothing of \
+                 them is kept. If they are events, enter the signing key at the sender, or correct \
+                 fields.type"
+            );
+        } else {
+            tracing::info!(
+                subscription = site.name(),
+                r#type = %Printable(r#type),
+                %source,
+                suppressed,
+                "unsigned ping"
+            );
+        }
         Ok(Answer::PING)
     }
 

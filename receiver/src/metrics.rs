@@ -79,7 +79,7 @@ pub mod outcome {
     pub const DUPLICATE: &str = "duplicate";
     /// 200: the same id with another body; kept, not routed.
     pub const ID_REUSED: &str = "id_reused";
-    /// 200: a test request, signed or not.
+    /// 200: a test request, signed or not, or a handshake.
     pub const PING: &str = "ping";
     /// 401: no signature header.
     pub const SIGNATURE_MISSING: &str = "signature_missing";
@@ -95,7 +95,7 @@ pub mod outcome {
     pub const ADDRESS: &str = "address";
     /// 404: no subscription has the path.
     pub const NO_SUCH_PATH: &str = "no_such_path";
-    /// 405: not POST.
+    /// 405: neither POST nor HEAD.
     pub const METHOD: &str = "method";
     /// 400: the body ended early, or is malformed.
     pub const INCOMPLETE: &str = "incomplete";

@@ -1,5 +1,6 @@
 //! The answers: each outcome's status, and what it says.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,7 +16,7 @@ pub(super) struct Answer {
     /// The label of `hookswitch_requests_total`.
     pub(super) outcome: &'static str,
     status: StatusCode,
-    text: &'static str,
+    text: Cow<'static, str>,
     /// What the log says beyond that.
     detail: Option<String>,
     /// Seconds.
@@ -85,6 +86,13 @@ impl Answer {
     pub(super) const OVERLOADED: Self =
         Self::later(outcome::OVERLOADED, 10, "too many requests at once\n");
 
+    /// A sender's challenge, given back.
+    pub(super) fn challenge(challenge: String) -> Self {
+        let mut answer = Self::PING;
+        answer.text = Cow::Owned(challenge);
+        answer
+    }
+
     /// Verification failed, for the reason of that category.
     pub(super) fn unauthorized(category: &'static str) -> Self {
         Self::refusal(StatusCode::UNAUTHORIZED, category, "verification failed: ")
@@ -113,7 +121,7 @@ impl Answer {
         Self {
             outcome,
             status,
-            text,
+            text: Cow::Borrowed(text),
             detail: None,
             retry_after: None,
             close: false,
@@ -133,7 +141,10 @@ impl Answer {
 
     /// Why, for the log.
     pub(super) fn reason(&self) -> &str {
-        self.detail.as_deref().unwrap_or(self.text).trim_ascii_end()
+        self.detail
+            .as_deref()
+            .unwrap_or(&self.text)
+            .trim_ascii_end()
     }
 
     /// Whether the sender could do better; otherwise it is for us to.
@@ -146,7 +157,7 @@ impl Answer {
         let body = if self.status == StatusCode::UNAUTHORIZED {
             Body::from(format!("{}{}\n", self.text, self.outcome))
         } else {
-            Body::from(self.text)
+            Body::from(self.text.into_owned())
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;

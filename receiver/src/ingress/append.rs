@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::body::Reserved;
 use super::printable::Printable;
 use super::site::Site;
-use crate::event::Event;
+use crate::event::{Disposition, Event};
+use crate::metrics::outcome;
 use crate::store::{self, Accepted, NewEvent, Store};
 use crate::wake::Wake;
 
@@ -98,7 +99,10 @@ impl Receipt {
         Self {
             events: site.events(&event.r#type).clone(),
             uid: event.uid,
-            disposition: event.disposition.label(),
+            disposition: match event.disposition {
+                Disposition::Route => outcome::ACCEPTED,
+                other => other.label(),
+            },
             without_id,
             named: tracing::enabled!(tracing::Level::INFO)
                 .then(|| (event.id.clone(), event.r#type.clone())),
@@ -110,8 +114,8 @@ impl Receipt {
     fn hand_over(self, accepted: Accepted) {
         let outcome = match accepted {
             Accepted::New { .. } => self.disposition,
-            Accepted::IdReused { .. } => crate::event::Disposition::IdReused.label(),
-            Accepted::Duplicate => "duplicate",
+            Accepted::IdReused { .. } => Disposition::IdReused.label(),
+            Accepted::Duplicate => outcome::DUPLICATE,
         };
         if let Some((id, r#type)) = &self.named {
             tracing::info!(

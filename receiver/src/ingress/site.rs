@@ -10,6 +10,7 @@ use hookswitch_crds::snapshot;
 use prometheus::{Histogram, IntCounter};
 
 use super::limit::EventLimiter;
+use super::often::Often;
 use crate::config::{Config, Follow, Subscription};
 use crate::event::Disposition;
 use crate::extract::{Attributes, Extractor};
@@ -41,6 +42,8 @@ pub(super) struct Site {
     pub(super) verifier: Verifier,
     pub(super) extractor: Extractor,
     pub(super) limiter: Option<Arc<EventLimiter>>,
+    /// Of no type.
+    pub(super) unsigned_pings: Often,
     metrics: Metrics,
     counters: Counters,
 }
@@ -141,6 +144,7 @@ impl Site {
             verifier: Verifier::new(&spec.verification),
             extractor: Extractor::new(&spec.fields),
             limiter,
+            unsigned_pings: Often::default(),
             metrics: metrics.clone(),
             counters: Counters::new(subscription),
             subscription: Arc::clone(subscription),

@@ -208,13 +208,7 @@ async fn paths_match_as_they_are_written_and_the_query_is_not_part_of_them() {
 #[tokio::test]
 async fn only_post_and_only_plain_bodies() {
     let receiver = Receiver::start().await;
-    for method in [
-        Method::GET,
-        Method::PUT,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::DELETE,
-    ] {
+    for method in [Method::GET, Method::PUT, Method::OPTIONS, Method::DELETE] {
         let request = receiver.client.request(method.clone(), receiver.url(PATH));
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 405, "{method}");
@@ -230,7 +224,7 @@ async fn only_post_and_only_plain_bodies() {
         let status = receiver.post(EVENT, &headers).await.status();
         assert_eq!(status, expected, "{encoding}");
     }
-    assert_eq!(receiver.requests(outcome::METHOD), 5);
+    assert_eq!(receiver.requests(outcome::METHOD), 4);
     assert_eq!(receiver.requests(outcome::ENCODING), 2);
 }
 

@@ -72,7 +72,7 @@ async fn r19_each_receipt_is_one_line() {
     assert_eq!(receiver.post("{}", &[]).await.status(), 200);
     let found = lines("event accepted");
     let outcomes: Vec<_> = found.iter().map(|line| line["outcome"].clone()).collect();
-    assert_eq!(outcomes, ["route", "duplicate", "ping"]);
+    assert_eq!(outcomes, ["accepted", "duplicate", "ping"]);
     assert_eq!(found[0]["subscription"], "support/support");
     assert_eq!(found[0]["type"], "message.received");
     assert_eq!(found[0]["id"], "e-1\\u{a}level=ERROR\\u{202e}");
@@ -154,4 +154,24 @@ async fn r57_neither_secrets_nor_text_are_logged_or_answered() {
         assert!(!answers.contains(planted), "{planted} in {answers}");
     }
     assert!(ours.contains("event accepted"));
+}
+
+#[tokio::test]
+async fn unsigned_requests_that_keep_coming_without_a_type_are_warned_of() {
+    capture();
+    let receiver = Receiver::start().await;
+    for _ in 0..7 {
+        let body = r#"{"kind": "message.received"}"#;
+        assert_eq!(receiver.post(body, &[]).await.status(), 200);
+        let ping = r#"{"event_type": "ping"}"#;
+        receiver.post(ping, &[]).await;
+    }
+    let warned: Vec<String> = logged()
+        .lines()
+        .filter(|line| line.contains("WARN") && line.contains("fields.type"))
+        .map(ToOwned::to_owned)
+        .collect();
+    assert!(!warned.is_empty(), "{}", logged());
+    assert!(warned[0].contains("support/support"), "{warned:?}");
+    assert!(!lines("unsigned ping").is_empty());
 }

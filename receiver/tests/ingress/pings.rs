@@ -4,8 +4,9 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::HeaderToken;
 use hookswitch_receiver::event::Disposition;
 use hookswitch_receiver::metrics::outcome;
+use reqwest::Method;
 
-use crate::harness::{Receiver, SIGNATURE, Setup, secret, sign, sign_with, tg_staff};
+use crate::harness::{PATH, Receiver, SIGNATURE, Setup, secret, sign, sign_with, tg_staff};
 
 const EVENT: &str = r#"{"event_type": "message.received", "event_id": 1}"#;
 
@@ -81,4 +82,30 @@ async fn unsigned_pings_of_one_source_are_limited_and_its_signed_requests_are_no
     assert_eq!(receiver.post("{}", &[other]).await.status(), 200);
     let signed = [one, (SIGNATURE, &*sign(EVENT))];
     assert_eq!(receiver.post(EVENT, &signed).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_url_that_a_sender_asks_for_with_head_is_there() {
+    let receiver = Receiver::start().await;
+    for (path, status) in [(PATH, 200), ("/support/none", 404)] {
+        let request = receiver.client.request(Method::HEAD, receiver.url(path));
+        assert_eq!(request.send().await.unwrap().status(), status, "{path}");
+    }
+    assert!(receiver.store.events().is_empty());
+    assert_eq!(receiver.requests(outcome::PING), 1);
+}
+
+#[tokio::test]
+async fn slack_gets_its_signed_challenge_back() {
+    let mut slack = tg_staff();
+    slack.provider = "Slack".into();
+    slack.ping.allow_unsigned = false;
+    let receiver = Setup::new(vec![slack]).start().await;
+    let body = r#"{"token": "t", "challenge": "3eZbrw1a", "type": "url_verification"}"#;
+    assert_eq!(receiver.post(body, &[]).await.status(), 401);
+    let answer = receiver.post(body, &[(SIGNATURE, &*sign(body))]).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.text().await.unwrap(), "3eZbrw1a");
+    assert!(receiver.store.events().is_empty());
+    assert_eq!(receiver.requests(outcome::PING), 1);
 }
