@@ -173,20 +173,18 @@ fn all<'a, Spec: 'a>(
     all.into_values()
 }
 
-/// Attaches the routes to the subscriptions that are served; tells of each route's parents.
+/// Attaches the routes to those subscriptions that are served; tells of each route's parents.
 fn attach_routes(
     routes: &mut [Decision<route::Resolved>],
     objects: &Objects,
     subscriptions: &[Decision<subscription::Resolved>],
 ) -> BTreeMap<ObjectKey, Vec<Parent>> {
-    let served = subscriptions.iter();
-    let served = served
-        .filter_map(|it| Some((&it.key, it.served()?)))
-        .collect();
+    let subscriptions = subscriptions.iter();
+    let subscriptions = subscriptions.map(|it| (&it.key, it.served())).collect();
     let labels = NamespaceLabels(&objects.namespaces);
     let parents = routes.iter_mut().map(|it| {
         let key = it.key.clone();
-        (key, attach::attach(it, &served, labels))
+        (key, attach::attach(it, &subscriptions, labels))
     });
     parents.collect()
 }

@@ -59,10 +59,10 @@ enum Test {
 /// Attaches a route to those of its subscriptions that take it, and tells of each that its current
 /// spec names, or the one that is served where the current one can't be read.
 ///
-/// `served` is every subscription that is served.
+/// `subscriptions` are all there are, each with what is served of it.
 pub(super) fn attach(
     route: &mut Decision<route::Resolved>,
-    served: &BTreeMap<&ObjectKey, &subscription::Resolved>,
+    subscriptions: &BTreeMap<&ObjectKey, Option<&subscription::Resolved>>,
     labels: NamespaceLabels<'_>,
 ) -> Vec<Parent> {
     let namespace = &route.key.namespace;
@@ -70,12 +70,16 @@ pub(super) fn attach(
     let mut attached = Vec::new();
     if let Some((version, resolved)) = &mut route.served {
         for (index, key) in resolved.parents.iter().enumerate() {
-            let refusal = match served.get(key) {
+            let refusal = match subscriptions.get(key) {
                 None => Some(Condition::is_false(
                     reason::NO_MATCHING_SUBSCRIPTION,
-                    format!("no subscription {key} is served: create it, or see its conditions"),
+                    format!("there is no subscription {key}: create it, or correct the name"),
                 )),
-                Some(parent) if !parent.admission.admits(namespace, labels) => {
+                Some(None) => Some(Condition::is_false(
+                    reason::NO_MATCHING_SUBSCRIPTION,
+                    format!("the subscription {key} is not served: correct what is wrong with it"),
+                )),
+                Some(Some(parent)) if !parent.admission.admits(namespace, labels) => {
                     Some(Condition::is_false(
                         reason::NOT_ALLOWED_BY_SUBSCRIPTION,
                         format!(
@@ -84,7 +88,7 @@ pub(super) fn attach(
                         ),
                     ))
                 }
-                Some(parent) => {
+                Some(Some(parent)) => {
                     attached.push(&parent.entry);
                     None
                 }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::context::Context;
 use super::problems::Problems;
-use super::secrets::Use;
+use super::secrets::{self, Use};
 use super::{headers, network};
 
 /// The whole of one attempt.
@@ -163,7 +163,14 @@ fn signing_secrets(
             .secrets
             .resolve_rotated(reference, use_as, &field, problems)
     });
-    secrets.collect()
+    let secrets: Vec<ResolvedSecret> = secrets.collect();
+    secrets::one_at_least(
+        &secrets,
+        &format!("{field}.sign.standardWebhooks.secretRefs"),
+        "deliveries wait",
+        problems,
+    );
+    secrets
 }
 
 fn delivery(delivery: Option<&spec::Delivery>) -> snapshot::Delivery {

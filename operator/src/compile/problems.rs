@@ -61,6 +61,13 @@ impl Problems {
         }
     }
 
+    /// True where a field, or one in it, has a problem.
+    pub(super) fn any_under(&self, field: &str) -> bool {
+        self.0
+            .iter()
+            .any(|problem| problem.field.starts_with(field))
+    }
+
     /// True where the spec can be served.
     pub(super) fn none_refused(&self) -> bool {
         self.0

@@ -172,6 +172,23 @@ impl Missing {
     }
 }
 
+/// Of several keys each may be optional, but one must be there. One that is missing and not optional
+/// was told of.
+pub(super) fn one_at_least(
+    secrets: &[ResolvedSecret],
+    field: &str,
+    consequence: &str,
+    problems: &mut Problems,
+) {
+    if secrets.iter().all(|it| it.value.is_none()) && !problems.any_under(field) {
+        problems.unresolved(
+            field,
+            reason::SECRET_NOT_FOUND,
+            format!("none of these keys is there, so {consequence}: create one of them"),
+        );
+    }
+}
+
 fn resolved(reference: &SecretRef, value: Option<SecretBytes>) -> ResolvedSecret {
     ResolvedSecret {
         reference: format!("{}/{}", reference.name, reference.key),

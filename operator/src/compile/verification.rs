@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::context::Context;
 use super::problems::Problems;
-use super::secrets::Use;
+use super::secrets::{self, Use};
 
 /// The header of Telegram's static token.
 /// <https://core.telegram.org/bots/api#setwebhook>
@@ -76,7 +76,7 @@ fn hmac(
         secret_refs,
     } = hmac.clone();
     let secret_encoding = secret_encoding.map_or(preset.secret_encoding, self::secret_encoding);
-    let secrets = secret_refs
+    let secrets: Vec<_> = secret_refs
         .iter()
         .enumerate()
         .map(|(index, reference)| {
@@ -87,6 +87,12 @@ fn hmac(
                 .resolve_rotated(reference, use_as, &field, problems)
         })
         .collect();
+    secrets::one_at_least(
+        &secrets,
+        "spec.verification.hmac.secretRefs",
+        "every request gets 503",
+        problems,
+    );
     let message: Vec<MessagePart> = message.map_or(preset.message, |parts| {
         parts.into_iter().map(part).collect()
     });

@@ -1,5 +1,6 @@
 //! What is left out gets its default; what is written wins.
 
+use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::snapshot::{
     DestinationKind, FieldSource, GuardMode, HeaderValue, OnAmbiguous, Ordering, SignatureEncoding,
@@ -193,6 +194,28 @@ fn an_optional_secret_may_be_missing() {
     let secrets = &entry.verification.hmac.as_ref().unwrap().secrets;
     let usable: Vec<bool> = secrets.iter().map(|it| it.usable().is_some()).collect();
     assert_eq!(usable, [true, false, false]);
+}
+
+/// Each may be missing, and all of them may not: the receiver answers 503 then.
+#[test]
+fn optional_secrets_may_not_all_be_missing() {
+    let yaml = edited(
+        &all(&[SUBSCRIPTION, ROUTE]),
+        "{name: tg-staff, key: signing-key}",
+        "{name: tg-staff, key: next, optional: true}, {name: gone, key: k, optional: true}",
+    );
+    let yaml = edited(
+        &yaml,
+        "'https://crm.example.com/tickets'",
+        "'https://crm.example.com/tickets', sign: {standardWebhooks: {secretRefs: [{name: gone, key: k, optional: true}]}}",
+    );
+    let compiled = compiled(&yaml);
+    let missing = (None, Some(reason::SECRET_NOT_FOUND));
+    assert_eq!(compiled.refusals("support/support"), missing);
+    assert_eq!(compiled.refusals("support/crm"), missing);
+    let told = &compiled.subscription("support/support").problems[0];
+    assert_eq!(told.field, "spec.verification.hmac.secretRefs");
+    assert!(told.message.contains("503"), "{told}");
 }
 
 /// Served all the same: the receiver answers 503 until the Secret is there.
