@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::program::answer_to;
+
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
@@ -109,18 +111,7 @@ fn every_dead_letter_is_explained() {
 
 #[test]
 fn links_between_guides_lead_somewhere() {
-    let mut guides = vec![
-        root("README.md"),
-        root("CONTRIBUTING.md"),
-        root("examples/quickstart/README.md"),
-    ];
-    for entry in fs::read_dir(root("docs")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            guides.push(path);
-        }
-    }
-    for guide in guides {
+    for guide in guides() {
         let text = fs::read_to_string(&guide).unwrap();
         let links = text
             .split("](")
@@ -144,6 +135,72 @@ fn links_between_guides_lead_somewhere() {
             }
         }
     }
+}
+
+#[test]
+fn every_guide_is_led_to() {
+    let all = guides();
+    let texts: String = all
+        .iter()
+        .map(|guide| fs::read_to_string(guide).unwrap())
+        .collect();
+    for guide in all {
+        let name = guide.file_name().unwrap().to_str().unwrap();
+        let entrance = name == "README.md" || guide.parent().unwrap().ends_with("decisions");
+        assert!(
+            entrance || texts.contains(&format!("{name})")) || texts.contains(&format!("{name}#")),
+            "nothing leads to {}",
+            guide.display()
+        );
+    }
+}
+
+#[test]
+fn decisions_are_numbered_one_after_another() {
+    let mut names: Vec<String> = fs::read_dir(root("docs/decisions"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for (number, name) in (1..).zip(&names) {
+        assert!(name.starts_with(&format!("{number:04}-")), "{name}");
+        let text = read(&format!("docs/decisions/{name}"));
+        assert!(text.starts_with(&format!("# {number}. ")), "{name}");
+    }
+}
+
+#[test]
+fn what_is_shown_of_each_sender_can_be_used() {
+    let text = read("docs/senders.md");
+    let blocks = text.split("```yaml\n").skip(1);
+    let specs: Vec<&str> = blocks
+        .filter_map(|block| block.split("```").next())
+        .filter(|block| block.starts_with("spec:"))
+        .collect();
+    assert!(specs.len() >= 4, "{specs:?}");
+    for spec in specs {
+        let head = "apiVersion: hookswitch.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {name: shown}\n";
+        let lint = ["lint", "-f", "-", "--missing-secrets", "warn"];
+        let (code, said) = answer_to(&lint, &format!("{head}{spec}"));
+        assert_eq!(code, 0, "{spec}{said}");
+    }
+}
+
+/// Everything that is written for people, but for the charts' own.
+fn guides() -> Vec<PathBuf> {
+    let mut guides = vec![root("README.md"), root("CONTRIBUTING.md")];
+    let mut directories = vec![root("docs"), root("examples")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                guides.push(path);
+            }
+        }
+    }
+    guides
 }
 
 /// A heading's anchor, as GitHub makes it.
