@@ -107,6 +107,9 @@ impl Embedded {
         let path = dir.join(FILE);
         let connection = schema::open_writer(&path)?;
         let (crumb, left) = Crumb::open(&dir).map_err(|error| unusable(&dir, &error))?;
+        // The last process may not have lived to sync what it wrote, and a failed sync may have left it
+        // in the system's memory only: nothing may be answered from there.
+        schema::empty_log(&connection).map_err(|error| fault::at_open(&path, &error))?;
         resume(&connection, &left).map_err(|error| fault::at_open(&path, &error))?;
         crumb.write(&[]).map_err(|error| unusable(&dir, &error))?;
 

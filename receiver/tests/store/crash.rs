@@ -141,6 +141,26 @@ async fn a_torn_log_keeps_what_was_synced_before_it() {
 }
 
 #[tokio::test]
+async fn what_a_killed_process_wrote_is_synced_before_anything_is_answered_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    accept(&store, event("a", "1", "body", 0)).await;
+    let left = tempfile::tempdir().unwrap();
+    // What is copied was never synced: as after a kill between a write and its sync.
+    copy(dir.path(), left.path());
+    drop(store);
+    let log = left.path().join(format!("{FILE}-wal"));
+    assert!(std::fs::metadata(&log).unwrap().len() > 0);
+    let store = open(left.path());
+    let unsynced = std::fs::metadata(&log).unwrap().len();
+    assert_eq!(unsynced, 0, "what the log holds may be in memory only");
+    assert_eq!(
+        store.accept(event("a", "1", "body", 1)).await.unwrap(),
+        Accepted::Duplicate
+    );
+}
+
+#[tokio::test]
 async fn damage_in_the_file_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

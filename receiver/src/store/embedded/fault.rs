@@ -20,15 +20,9 @@ pub(super) enum Fault {
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         let text = error.to_string();
-        match error.sqlite_error() {
-            // The second: the log's index in shared memory could not grow, for want of space as well.
-            Some(cause)
-                if cause.code == ErrorCode::DiskFull
-                    || cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE =>
-            {
-                Self::Full(text)
-            }
-            Some(cause) if is_damage(cause.code) => Self::Corrupt(text),
+        match error.sqlite_error_code() {
+            _ if is_full(&error) => Self::Full(text),
+            Some(code) if is_damage(code) => Self::Corrupt(text),
             _ => Self::Fatal(text),
         }
     }
@@ -115,6 +109,19 @@ pub(super) fn damaged(path: &Path, what: &str) -> Error {
         path.display(),
         path.display()
     ))
+}
+
+/// Whether the disk has no room. That the log's index in shared memory could not grow is for want of
+/// space as well.
+pub(super) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|cause| {
+        cause.code == ErrorCode::DiskFull || cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    })
+}
+
+/// Whether another process is in the way.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
 fn is_damage(code: ErrorCode) -> bool {

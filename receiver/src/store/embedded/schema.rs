@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{fault, wal};
@@ -222,6 +223,16 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
 /// Writes a page, and changes nothing.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)
+}
+
+/// Copies the log into the file, syncs both, and leaves the log empty. Where somebody reads with
+/// `sqlite3` or the disk is full, as much of it as can be.
+pub(super) fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
+    match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::TRUNCATE) {
+        // What could not be copied is safe in the log.
+        Err(error) if !fault::is_busy(&error) && !fault::is_full(&error) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Makes the file for its owner alone, as it holds what customers write. SQLite gives its log the same

@@ -16,12 +16,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
+use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::accept::{Accept, Ask};
-use super::fault::Fault;
+use super::fault::{self, Fault};
 use super::outcome;
 use super::plan::Append;
 use super::remove::Victims;
@@ -344,7 +344,7 @@ impl Writer {
     }
 
     fn after_checkpoint(&mut self, error: rusqlite::Error) {
-        if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
+        if fault::is_busy(&error) {
             return;
         }
         match Fault::from(error) {
@@ -361,17 +361,11 @@ impl Writer {
         if let Some(why) = self.shared.stopped.get() {
             return Err(Error::Stopped(Arc::clone(why)));
         }
-        let closed = self
-            .connection
-            .wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::TRUNCATE);
+        let closed = schema::empty_log(&self.connection);
         if let Error::Stopped(why) = closed_error() {
             drop(self.shared.stopped.set(why));
         }
-        match closed.map_err(|error| (error.sqlite_error_code(), Fault::from(error))) {
-            // What could not be copied is safe in the log.
-            Ok(_) | Err((Some(ErrorCode::DatabaseBusy), _) | (_, Fault::Full(_))) => Ok(()),
-            Err((_, fault)) => Err(fault.error()),
-        }
+        closed.map_err(|error| Fault::from(error).error())
     }
 }
 
