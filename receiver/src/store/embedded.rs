@@ -93,7 +93,8 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens the store in a directory, and makes it where there is none. Deliveries whose attempt was
-    /// cut off come back as interrupted. Blocks for some milliseconds.
+    /// cut off come back as interrupted. Blocks for some milliseconds, and after a crash for as long as it
+    /// takes to copy the log, some tens of megabytes at most.
     ///
     /// # Errors
     /// - [`Error::Open`] where the directory can't be used or another process uses it, and where the
