@@ -42,7 +42,7 @@ pub const MAX_NESTING: u16 = 32;
 /// How many elements all macros of one evaluation may go through.
 pub const MAX_STEPS: usize = 100_000;
 
-/// The most bytes of text that an expression's value may hold.
+/// The most bytes of text that an expression's value may hold, and all values of a template together.
 pub const MAX_VALUE: usize = 16 << 20;
 
 /// The most nodes from an expression's root to a leaf: chains such as `a + b + c` nest too.
@@ -133,7 +133,16 @@ impl Expression {
     /// [`EvalError::MissingField`] where the event lacks a field that it names without `?`.
     pub fn evaluate(&self, variables: &Variables<'_>) -> Result<Json, EvalError> {
         let mut room = MAX_VALUE;
-        self.resolve(variables, |value| value::to_json(&**value, &mut room))
+        self.evaluate_within(variables, &mut room)
+    }
+
+    /// The same for one of several values that have this much room together, in bytes of text.
+    pub(crate) fn evaluate_within(
+        &self,
+        variables: &Variables<'_>,
+        room: &mut usize,
+    ) -> Result<Json, EvalError> {
+        self.resolve(variables, |value| value::to_json(&**value, room))
     }
 
     /// Evaluates a condition.

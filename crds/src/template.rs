@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value as Json};
 
-use crate::expression::{self, EvalError, Expression, Scope, Variables};
+use crate::expression::{self, EvalError, Expression, MAX_VALUE, Scope, Variables};
 
 mod scan;
 
@@ -70,9 +70,10 @@ impl Template {
     /// Renders it for an event.
     ///
     /// # Errors
-    /// Those of the first leaf that has no value.
+    /// Those of the first leaf that has no value, or no room: all leaves share [`MAX_VALUE`].
     pub fn render(&self, variables: &Variables<'_>) -> Result<Json, EvalError> {
-        self.root.render(variables)
+        let mut room = MAX_VALUE;
+        self.root.render(variables, &mut room)
     }
 }
 
@@ -142,26 +143,30 @@ fn compile_text(source: &str, scope: Scope) -> Result<Node, expression::Error> {
 }
 
 impl Node {
-    fn render(&self, variables: &Variables<'_>) -> Result<Json, EvalError> {
+    fn render(&self, variables: &Variables<'_>, room: &mut usize) -> Result<Json, EvalError> {
         match self {
             Self::Constant(value) => Ok(value.clone()),
-            Self::Expression(expression) => expression.evaluate(variables),
+            Self::Expression(expression) => expression.evaluate_within(variables, room),
             Self::Text(parts) => {
                 let mut joined = String::new();
                 for part in parts {
                     match part {
                         Part::Literal(literal) => joined.push_str(literal),
                         Part::Expression(expression) => {
-                            joined.push_str(&text(&expression.evaluate(variables)?));
+                            let value = expression.evaluate_within(variables, room)?;
+                            joined.push_str(&text(&value));
                         }
                     }
                 }
                 Ok(Json::String(joined))
             }
-            Self::List(nodes) => nodes.iter().map(|node| node.render(variables)).collect(),
+            Self::List(nodes) => nodes
+                .iter()
+                .map(|node| node.render(variables, room))
+                .collect(),
             Self::Map(members) => members
                 .iter()
-                .map(|(name, node)| Ok((name.clone(), node.render(variables)?)))
+                .map(|(name, node)| Ok((name.clone(), node.render(variables, room)?)))
                 .collect::<Result<Map<_, _>, _>>()
                 .map(Json::Object),
         }

@@ -425,7 +425,7 @@ fn a_value_has_a_bounded_size() {
         run("event.data.list.map(x, event.data.text)")
             .unwrap_err()
             .to_string(),
-        "its value has more than 16777216 bytes of text"
+        "there are more than 16777216 bytes of text"
     );
     assert!(run("event.data.text + event.data.text").is_ok());
 }

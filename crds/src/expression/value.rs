@@ -176,7 +176,7 @@ pub(super) fn to_json(value: &(dyn Val + '_), room: &mut usize) -> Result<Json, 
 
 fn take(room: &mut usize, bytes: usize) -> Result<(), EvalError> {
     *room = room.checked_sub(bytes).ok_or_else(|| {
-        EvalError::Failed(format!("its value has more than {MAX_VALUE} bytes of text"))
+        EvalError::Failed(format!("there are more than {MAX_VALUE} bytes of text"))
     })?;
     Ok(())
 }

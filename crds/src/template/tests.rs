@@ -141,6 +141,20 @@ fn r30_a_missing_field_is_told_by_its_name() {
     );
 }
 
+/// Each leaf alone would have room; together they would fill a store's row, or the memory.
+#[test]
+fn the_leaves_of_a_body_share_one_bound() {
+    let event = json!({"data": {"text": "x".repeat(1 << 20)}});
+    let leaves = |count| vec![json!("${event.data.text}"); count];
+    assert!(render_with(&json!(leaves(16)), &event).is_ok());
+    assert_eq!(
+        render_with(&json!(leaves(17)), &event),
+        Err(EvalError::Failed(
+            "there are more than 16777216 bytes of text".to_owned()
+        ))
+    );
+}
+
 proptest! {
     #[test]
     fn text_without_an_expression_renders_to_itself(text in "\\PC*") {
