@@ -199,7 +199,7 @@ impl Banner {
                     say!("  files      {}, followed while you edit", path.display());
                 }
                 Source::Once { name, text: _ } => {
-                    say!("  files      {}, read once", name.display())
+                    say!("  files      {}, read once", name.display());
                 }
             }
         }
