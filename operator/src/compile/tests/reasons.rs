@@ -280,7 +280,7 @@ fn cases() -> Vec<Case> {
             Effect::Unresolved,
             reason::NO_MATCHING_SUBSCRIPTION,
             "spec.subscriptionRefs[0]",
-            "no subscription support/supprot is served: create it",
+            "there is no subscription support/supprot: create it",
         ),
         route(
             "types: [conversation.created]",
