@@ -4,8 +4,10 @@
 //! `$KUBEBUILDER_ASSETS`, on `$PATH`, and in the cache that `make servers` fills from the modules. The
 //! first of these that has all of a module's programs gives them all: a kubectl on `$PATH` alone may be
 //! years from the API server. Where none has them the test fails with the command that gets them: nothing is
-//! skipped.
+//! skipped. `PostgreSQL` is the system's own: see [`postgres`].
 
+pub mod nats;
+pub mod postgres;
 pub mod process;
 
 use std::env;
@@ -57,7 +59,10 @@ const KUBERNETES: Module = Module {
     folder: "kubernetes",
     programs: &["kube-apiserver", "kube-controller-manager", "kubectl"],
 };
-
+const NATS: Module = Module {
+    folder: "nats",
+    programs: &["nats-server"],
+};
 const PROMETHEUS: Module = Module {
     folder: "prometheus",
     programs: &["promtool"],
@@ -96,7 +101,8 @@ impl Program {
     pub const HELM: Self = Self::new("helm", &HELM);
     /// The checker of manifests.
     pub const KUBECONFORM: Self = Self::new("kubeconform", &KUBECONFORM);
-
+    /// The message queue.
+    pub const NATS_SERVER: Self = Self::new("nats-server", &NATS);
     /// The checker of metrics and rules.
     pub const PROMTOOL: Self = Self::new("promtool", &PROMETHEUS);
 

@@ -4,7 +4,8 @@
 //! end of a pipe closes, and what reads the other end puts things in order:
 //!
 //! ```text
-//!   test ──pipe──▶ keeper (sh): each line is a signal for the server; at the end of the pipe, KILL
+//!   test ──pipe──▶ keeper (sh): each line is a signal for the server; at the end of the pipe, KILL,
+//!     │                         or first the signal that the server tidies up at, and KILL after 5 s
 //!     └─ spawns ─▶ sh, which starts the keeper and becomes the server
 //! ```
 
@@ -21,8 +22,18 @@ use tempfile::TempDir;
 /// what a shell starts in the background is empty.
 const START: &str = r#"
 exec 3<&0
-server=$$
-(while read -r signal; do kill -s "$signal" "$server"; done; kill -s KILL "$server") <&3 >/dev/null 2>&1 &
+server=$$ last=$1
+shift
+(
+  while read -r signal; do kill -s "$signal" "$server"; done
+  kill -s "$last" "$server"
+  [ "$last" = KILL ] && exit
+  for tenth in $(seq 50); do
+    sleep 0.1
+    kill -s 0 "$server" || exit
+  done
+  kill -s KILL "$server"
+) <&3 >/dev/null 2>&1 &
 exec "$@" 3<&- </dev/null
 "#;
 
@@ -48,12 +59,24 @@ impl Process {
         arguments: impl IntoIterator<Item = S>,
         log: &Path,
     ) -> Self {
+        Self::start_tidy(program, arguments, log, "KILL")
+    }
+
+    /// The same for a server that leaves something behind where it is killed: it gets the signal `last`
+    /// at its end, and 5 s.
+    pub fn start_tidy<S: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = S>,
+        log: &Path,
+        last: &str,
+    ) -> Self {
         let output = File::options()
             .create(true)
             .append(true)
             .open(log)
             .unwrap_or_else(|error| panic!("{} can't be written: {error}", log.display()));
         let mut child = shell(START)
+            .arg(last)
             .arg(program)
             .args(arguments)
             .stdout(output.try_clone().expect("a file can be shared"))
@@ -90,7 +113,7 @@ impl Process {
     }
 }
 
-/// Ends it by SIGKILL, and waits until it has ended.
+/// Ends it by its last signal, and waits until it has ended.
 impl Drop for Process {
     fn drop(&mut self) {
         // The keeper first: after the wait, the process's number may be another's.
