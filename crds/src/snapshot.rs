@@ -322,6 +322,10 @@ pub struct Destination {
     pub kind: DestinationKind,
     /// The request.
     pub http: Http,
+    /// The part of the address that depends on the event, as a template of text: frozen with the
+    /// plan, percent-encoded, and put behind the URL as one segment of its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// What it does can come back as a new event.
     pub writes_back: bool,
     /// How deliveries are attempted.
@@ -335,6 +339,14 @@ pub enum DestinationKind {
     Http,
     /// TG-Staff's own API.
     Tgstaff,
+    /// Slack's Web API.
+    Slack,
+    /// An incoming webhook of Slack's.
+    SlackWebhook,
+    /// A ticket in Zendesk.
+    Zendesk,
+    /// A message from a Telegram bot.
+    Telegram,
 }
 
 /// An HTTP request, but for its body.
@@ -349,11 +361,50 @@ pub struct Http {
     pub headers: Vec<Header>,
     /// How the event is put on the wire.
     pub format: Format,
+    /// Authentication that is more than a header.
+    #[serde(default, skip_serializing_if = "Auth::is_none")]
+    pub auth: Auth,
     /// Standard Webhooks signing: the request is signed with each usable secret.
     pub signing_secrets: Vec<ResolvedSecret>,
     /// Private ranges that this destination may reach, plain HTTP included. Empty: public
     /// addresses and HTTPS only.
     pub private_networks: Vec<IpNet>,
+}
+
+/// Authentication that is more than a header. While a secret of it is missing, deliveries are held.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Auth {
+    /// None but what headers hold.
+    #[default]
+    None,
+    /// HTTP's Basic scheme (RFC 7617).
+    Basic {
+        /// What is before the colon.
+        username: Credential,
+        /// What is behind it.
+        password: Credential,
+    },
+    /// The secret is the whole URL.
+    Url(ResolvedSecret),
+    /// The secret stands in the URL's path, where the path has `{secret}`.
+    Path(ResolvedSecret),
+}
+
+impl Auth {
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+/// A part of a credential.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Credential {
+    /// Known to all, or written in the route.
+    Literal(String),
+    /// From a Secret.
+    Secret(ResolvedSecret),
 }
 
 /// A header of an outgoing request.
@@ -471,7 +522,8 @@ pub struct Rule {
 pub struct Deliver {
     /// A destination of the same route.
     pub destination: String,
-    /// A template; `None` sends the event's data as it came.
+    /// A template, in the form that the kind of destination wants; `None` sends the event's data as
+    /// it came.
     pub body: Option<serde_json::Value>,
 }
 

@@ -11,6 +11,7 @@ use hookswitch_crds::expression::{self, Expression, Scope};
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::{self, Snapshot};
 use hookswitch_crds::template::{self, Template};
+use serde_json::Value as Json;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
@@ -181,6 +182,8 @@ pub struct Deliver {
     pub lane: Lane,
     /// Where it goes.
     pub destination: Arc<snapshot::Destination>,
+    /// The part of the address that depends on the event.
+    pub address: Option<Template>,
     /// The body; `None` sends the event's data as it came.
     pub body: Option<Template>,
 }
@@ -308,22 +311,22 @@ impl Route {
                             rule: rule.name.clone(),
                             destination: entry.destination.clone(),
                         })?;
-                let body = entry
-                    .body
-                    .as_ref()
-                    .map(|body| Template::compile(body, Scope::Event))
-                    .transpose();
+                let template = |template: &Json| {
+                    Template::compile(template, Scope::Event).map_err(|errors| Error::Template {
+                        route: key.clone(),
+                        rule: rule.name.clone(),
+                        errors,
+                    })
+                };
+                let address = destination.address.as_deref().map(Json::from);
                 deliver.push(Deliver {
                     lane: Lane {
                         route: key.clone(),
                         destination: entry.destination.clone(),
                     },
                     destination: Arc::clone(destination),
-                    body: body.map_err(|errors| Error::Template {
-                        route: key.clone(),
-                        rule: rule.name.clone(),
-                        errors,
-                    })?,
+                    address: address.as_ref().map(template).transpose()?,
+                    body: entry.body.as_ref().map(template).transpose()?,
                 });
             }
             rules.push(Rule {

@@ -162,6 +162,9 @@ pub struct FrozenRequest {
     pub content_type: String,
     /// CloudEvents binary mode: send the event's attributes as `ce-` headers.
     pub cloud_event_headers: bool,
+    /// The part of the address that depends on the event; see
+    /// [`hookswitch_crds::snapshot::Destination::address`].
+    pub address: Option<String>,
     /// The body.
     pub body: FrozenBody,
 }

@@ -121,17 +121,19 @@ pub fn event_bytes(event: &Event) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(128)
 }
 
-/// What a delivery counts against its subscription's `storedBytes`: its rendered body, and 128
+/// What a delivery counts against its subscription's `storedBytes`: its rendered body and address, and 128
 /// bytes for what every delivery has. It never makes [`Store::plan`] fail.
 #[must_use]
 pub fn delivery_bytes(delivery: &NewDelivery) -> u64 {
-    let rendered = match delivery.request.as_ref().map(|request| &request.body) {
-        Some(FrozenBody::Rendered(body)) => body.len(),
-        Some(FrozenBody::Event) | None => 0,
-    };
-    u64::try_from(rendered)
-        .unwrap_or(u64::MAX)
-        .saturating_add(128)
+    let own = delivery.request.as_ref().map_or(0, |request| {
+        let address = request.address.as_ref().map_or(0, String::len);
+        let body = match &request.body {
+            FrozenBody::Rendered(body) => body.len(),
+            FrozenBody::Event => 0,
+        };
+        address + body
+    });
+    u64::try_from(own).unwrap_or(u64::MAX).saturating_add(128)
 }
 
 /// What became of an event that was offered.

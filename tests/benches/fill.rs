@@ -118,6 +118,7 @@ pub(crate) fn plan(event: &StoredEvent, lanes: usize, now: Timestamp) -> Plan {
                 method: "POST".to_owned(),
                 content_type: "application/json".to_owned(),
                 cloud_event_headers: false,
+                address: None,
                 body: FrozenBody::Event,
             }),
             ordered_by: None,

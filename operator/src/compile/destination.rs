@@ -1,17 +1,34 @@
-//! Destinations, resolved: the named kinds are HTTP with their facts filled in.
+//! Destinations, resolved. The named kinds are HTTP with their facts filled in.
+//!
+//! ```text
+//! spec of a kind ── resolve ──▶ URL, authentication, what depends on the event
+//!                ── defaults ─▶ how deliveries are attempted, where the route does not say
+//! body of a rule ── body ─────▶ a template in the form that the API wants
+//! ```
+//!
+//! All that a request to a kind is stands in the file of the kind, beside the others; what its answers
+//! mean stands with the receiver, in `deliver/kind/`. To add a kind: a file in each place, and its
+//! line in [`of`].
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::event_route as spec;
-use hookswitch_crds::snapshot::{
-    self, DestinationKind, HeaderValue, OnAmbiguous, ResolvedSecret, SecretEncoding,
-};
+use hookswitch_crds::secret_ref::SecretRef;
+use hookswitch_crds::snapshot::{self, Auth, DestinationKind, HeaderValue, OnAmbiguous, RateLimit};
+use ipnet::IpNet;
+use serde_json::Value as Json;
 use url::Url;
 
 use super::context::Context;
+use super::network;
 use super::problems::Problems;
-use super::secrets::{self, Use};
-use super::{headers, network};
+use super::secrets::Use;
+
+mod http;
+mod slack;
+mod telegram;
+mod text;
+mod zendesk;
 
 /// The whole of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,8 +43,94 @@ const BREAKER_FAILURES: u32 = 10;
 /// How long it stays open.
 const BREAKER_OPEN_FOR: Duration = Duration::from_secs(30);
 
-/// The headers of a Standard Webhooks signature.
-const SIGNING: [&str; 3] = ["webhook-id", "webhook-signature", "webhook-timestamp"];
+/// A kind of destination: what a request to it is.
+trait Kind {
+    /// Where requests go, and how they are authenticated; `None` where there is no URL that could be
+    /// called.
+    fn resolve(
+        &self,
+        field: &str,
+        context: &Context<'_>,
+        problems: &mut Problems,
+    ) -> Option<Request>;
+
+    /// How deliveries are attempted, where the route does not say.
+    fn defaults(&self) -> Defaults {
+        Defaults::default()
+    }
+
+    /// Whether what it does can come back as an event, where the route does not say.
+    fn writes_back(&self) -> bool {
+        false
+    }
+
+    /// A rule's body in the form that the API wants; without one, a body made from the event. `None`
+    /// sends the event's data as it came.
+    ///
+    /// # Errors
+    /// What is wrong with the body, and the remedy.
+    fn body(&self, written: Option<&Json>) -> Result<Option<Json>, String> {
+        Ok(written.cloned())
+    }
+
+    /// Templates of the destination itself, with the fields in which they stand.
+    fn templates(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
+}
+
+/// A request, but for its body.
+struct Request {
+    kind: DestinationKind,
+    http: snapshot::Http,
+    /// See [`snapshot::Destination::address`].
+    address: Option<String>,
+}
+
+/// How deliveries to a kind are attempted.
+#[derive(Debug, Clone, Copy)]
+struct Defaults {
+    timeout: Duration,
+    on_ambiguous: OnAmbiguous,
+    rate_limit: Option<RateLimit>,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            timeout: TIMEOUT,
+            on_ambiguous: OnAmbiguous::Retry,
+            rate_limit: None,
+        }
+    }
+}
+
+impl Defaults {
+    /// With a limit on attempts.
+    fn limited(per_second: f64, burst: u32) -> Self {
+        Self {
+            rate_limit: Some(RateLimit { per_second, burst }),
+            ..Self::default()
+        }
+    }
+}
+
+/// The kind of a destination and its field; `None` where it is of none that this build serves.
+fn of(destination: &spec::Destination) -> Option<(&'static str, &dyn Kind)> {
+    fn kind<'a, K: Kind>(
+        field: &'static str,
+        kind: Option<&'a K>,
+    ) -> Option<(&'static str, &'a dyn Kind)> {
+        let kind: &dyn Kind = kind?;
+        Some((field, kind))
+    }
+    let it = destination;
+    kind("http", it.http.as_ref())
+        .or_else(|| kind("tgstaff", it.tgstaff.as_ref()))
+        .or_else(|| kind("slack", it.slack.as_ref()))
+        .or_else(|| kind("telegram", it.telegram.as_ref()))
+        .or_else(|| kind("zendesk", it.zendesk.as_ref()))
+}
 
 /// Resolves a destination; `None` where it is of no kind that this build serves, or has no URL
 /// that could be called.
@@ -37,96 +140,102 @@ pub(super) fn resolve(
     context: &Context<'_>,
     problems: &mut Problems,
 ) -> Option<snapshot::Destination> {
-    let (kind, http) = if let Some(http) = &destination.http {
-        let field = format!("{field}.http");
-        (
-            DestinationKind::Http,
-            self::http(http, &field, context, problems)?,
-        )
-    } else {
-        let field = format!("{field}.tgstaff");
-        let tgstaff = destination.tgstaff.as_ref()?;
-        (
-            DestinationKind::Tgstaff,
-            self::tgstaff(tgstaff, &field, context, problems)?,
-        )
-    };
-    let default_writes_back = kind == DestinationKind::Tgstaff;
+    let (name, kind) = of(destination)?;
+    let field = format!("{field}.{name}");
+    for (name, template) in kind.templates() {
+        text::check(template, &format!("{field}.{name}"), problems);
+    }
+    let Request {
+        kind: resolved,
+        http,
+        address,
+    } = kind.resolve(&field, context, problems)?;
     Some(snapshot::Destination {
         name: destination.name.clone(),
-        kind,
+        kind: resolved,
         http,
-        writes_back: destination.writes_back.unwrap_or(default_writes_back),
-        delivery: delivery(destination.delivery.as_ref()),
+        address,
+        writes_back: destination
+            .writes_back
+            .unwrap_or_else(|| kind.writes_back()),
+        delivery: delivery(destination.delivery.as_ref(), kind.defaults()),
     })
 }
 
-fn http(
-    http: &spec::Http,
+/// A rule's body, or a destination's own, in the form that the destination wants. `field` is the
+/// rule's entry.
+pub(super) fn body(
+    destination: &spec::Destination,
+    written: Option<&Json>,
     field: &str,
-    context: &Context<'_>,
     problems: &mut Problems,
-) -> Option<snapshot::Http> {
-    let spec::Http {
-        url,
-        method,
-        headers,
-        format,
-        sign,
-        allow_private_network,
-    } = http;
-    let allow = allow_private_network.unwrap_or(false);
-    let parsed = parse(url, &format!("{field}.url"), problems)?;
-    let set = if sign.is_some() { &SIGNING[..] } else { &[] };
-    Some(snapshot::Http {
-        url: parsed.to_string(),
-        method: self::method(*method),
-        headers: headers::resolve(headers, set, field, context, problems),
-        format: format.map_or(snapshot::Format::Json, self::format),
-        signing_secrets: signing_secrets(sign.as_ref(), field, context, problems),
-        private_networks: network::resolve(&parsed, allow, field, "url", context, problems),
+) -> Option<Json> {
+    let Some((_, kind)) = of(destination) else {
+        return written.cloned();
+    };
+    kind.body(written).unwrap_or_else(|message| {
+        problems.refused(format!("{field}.body"), reason::UNREADABLE, message);
+        None
     })
 }
 
-fn tgstaff(
-    tgstaff: &spec::Tgstaff,
+/// The URL of a vendor's API, and the private networks that it may be on.
+struct Vendor {
+    url: Url,
+    private_networks: Vec<IpNet>,
+}
+
+impl Vendor {
+    /// A path at the vendor's own address, or at the one that the route names.
+    fn at(
+        (base_url, own): (Option<&str>, &str),
+        path: &str,
+        allow_private_network: Option<bool>,
+        field: &str,
+        context: &Context<'_>,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let base = base_url.unwrap_or(own).trim_end_matches('/');
+        let url = parse(
+            &format!("{base}{path}"),
+            &format!("{field}.baseUrl"),
+            problems,
+        )?;
+        let allow = allow_private_network.unwrap_or(false);
+        Some(Self {
+            private_networks: network::resolve(&url, allow, field, "baseUrl", context, problems),
+            url,
+        })
+    }
+
+    /// A call of the API that sends JSON.
+    fn call(self, method: &str, auth: Auth, headers: Vec<snapshot::Header>) -> snapshot::Http {
+        snapshot::Http {
+            url: self.url.to_string(),
+            method: method.to_owned(),
+            headers,
+            format: snapshot::Format::Json,
+            auth,
+            signing_secrets: Vec::new(),
+            private_networks: self.private_networks,
+        }
+    }
+}
+
+/// `Authorization: Bearer` and a token.
+fn bearer(
+    token: &SecretRef,
     field: &str,
     context: &Context<'_>,
     problems: &mut Problems,
-) -> Option<snapshot::Http> {
-    let spec::Tgstaff {
-        base_url,
-        path,
-        method,
-        token_secret_ref,
-        headers,
-        allow_private_network,
-    } = tgstaff;
-    let allow = allow_private_network.unwrap_or(false);
-    let url = format!("{}{path}", base_url.trim_end_matches('/'));
-    let parsed = parse(&url, &format!("{field}.baseUrl"), problems)?;
-    let field_of_token = format!("{field}.tokenSecretRef");
-    let token = snapshot::Header {
+) -> snapshot::Header {
+    snapshot::Header {
         name: "Authorization".to_owned(),
         value: HeaderValue::Secret {
             prefix: "Bearer ".to_owned(),
-            secret: context.secrets.resolve(
-                token_secret_ref,
-                Use::Header,
-                &field_of_token,
-                problems,
-            ),
+            secret: context.secrets.resolve(token, Use::Header, field, problems),
         },
-    };
-    let others = headers::resolve(headers, &["authorization"], field, context, problems);
-    Some(snapshot::Http {
-        url: parsed.to_string(),
-        method: self::method(*method),
-        headers: std::iter::once(token).chain(others).collect(),
-        format: snapshot::Format::Json,
-        signing_secrets: Vec::new(),
-        private_networks: network::resolve(&parsed, allow, field, "baseUrl", context, problems),
-    })
+    }
 }
 
 /// Parses a URL, of which the schema has seen that it is one of HTTP and holds no credentials.
@@ -144,36 +253,7 @@ fn parse(url: &str, field: &str, problems: &mut Problems) -> Option<Url> {
     None
 }
 
-fn signing_secrets(
-    sign: Option<&spec::Sign>,
-    field: &str,
-    context: &Context<'_>,
-    problems: &mut Problems,
-) -> Vec<ResolvedSecret> {
-    let Some(spec::Sign {
-        standard_webhooks: spec::StandardWebhooks { secret_refs },
-    }) = sign
-    else {
-        return Vec::new();
-    };
-    let secrets = secret_refs.iter().enumerate().map(|(index, reference)| {
-        let field = format!("{field}.sign.standardWebhooks.secretRefs[{index}]");
-        let use_as = Use::Key(SecretEncoding::Whsec);
-        context
-            .secrets
-            .resolve_rotated(reference, use_as, &field, problems)
-    });
-    let secrets: Vec<ResolvedSecret> = secrets.collect();
-    secrets::one_at_least(
-        &secrets,
-        &format!("{field}.sign.standardWebhooks.secretRefs"),
-        "deliveries wait",
-        problems,
-    );
-    secrets
-}
-
-fn delivery(delivery: Option<&spec::Delivery>) -> snapshot::Delivery {
+fn delivery(delivery: Option<&spec::Delivery>, defaults: Defaults) -> snapshot::Delivery {
     let spec::Delivery {
         timeout,
         give_up_after,
@@ -187,21 +267,24 @@ fn delivery(delivery: Option<&spec::Delivery>) -> snapshot::Delivery {
     let spec::CircuitBreaker { failures, open_for } = circuit_breaker.unwrap_or_default();
     let initial = initial.unwrap_or(BACKOFF_INITIAL);
     snapshot::Delivery {
-        timeout: timeout.unwrap_or(TIMEOUT),
+        timeout: timeout.unwrap_or(defaults.timeout),
         give_up_after: give_up_after.unwrap_or(GIVE_UP_AFTER),
         backoff_initial: initial,
         backoff_max: max.unwrap_or(BACKOFF_MAX).max(initial),
         on_ambiguous: match on_ambiguous {
             Some(spec::OnAmbiguous::DeadLetter) => OnAmbiguous::DeadLetter,
             // Search is refused elsewhere: see the table of what is not served yet.
-            Some(spec::OnAmbiguous::Retry | spec::OnAmbiguous::Search) | None => OnAmbiguous::Retry,
+            Some(spec::OnAmbiguous::Retry | spec::OnAmbiguous::Search) => OnAmbiguous::Retry,
+            None => defaults.on_ambiguous,
         },
-        rate_limit: rate_limit.map(
-            |spec::RateLimit { per_second, burst }| snapshot::RateLimit {
-                per_second,
-                burst: burst.unwrap_or(1),
-            },
-        ),
+        rate_limit: rate_limit
+            .map(
+                |spec::RateLimit { per_second, burst }| snapshot::RateLimit {
+                    per_second,
+                    burst: burst.unwrap_or(1),
+                },
+            )
+            .or(defaults.rate_limit),
         ordering: match ordering {
             Some(spec::Ordering::PerSubject) => snapshot::Ordering::PerSubject,
             Some(spec::Ordering::None) | None => snapshot::Ordering::None,
@@ -210,24 +293,5 @@ fn delivery(delivery: Option<&spec::Delivery>) -> snapshot::Delivery {
             failures: failures.unwrap_or(BREAKER_FAILURES),
             open_for: open_for.unwrap_or(BREAKER_OPEN_FOR),
         },
-    }
-}
-
-fn method(method: Option<spec::Method>) -> String {
-    match method {
-        Some(spec::Method::Get) => "GET",
-        Some(spec::Method::Put) => "PUT",
-        Some(spec::Method::Patch) => "PATCH",
-        Some(spec::Method::Delete) => "DELETE",
-        Some(spec::Method::Post) | None => "POST",
-    }
-    .to_owned()
-}
-
-fn format(format: spec::Format) -> snapshot::Format {
-    match format {
-        spec::Format::Json => snapshot::Format::Json,
-        spec::Format::CloudEventsBinary => snapshot::Format::CloudEventsBinary,
-        spec::Format::CloudEventsStructured => snapshot::Format::CloudEventsStructured,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What depends on subscriptions, that is whether they let the route attach, is decided later.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
@@ -76,7 +76,7 @@ pub(super) fn resolve(
     let named = spec
         .destinations
         .iter()
-        .map(|it| it.name.as_str())
+        .map(|it| (it.name.as_str(), it))
         .collect();
     let rules = rules.iter().enumerate();
     let rules =
@@ -97,7 +97,7 @@ pub(super) fn resolve(
 fn rule(
     rule: &spec::Rule,
     field: &str,
-    destinations: &BTreeSet<&str>,
+    destinations: &BTreeMap<&str, &spec::Destination>,
     problems: &mut Problems,
 ) -> snapshot::Rule {
     let spec::Rule {
@@ -127,7 +127,7 @@ fn rule(
 fn deliver(
     deliver: &spec::Deliver,
     field: &str,
-    destinations: &BTreeSet<&str>,
+    destinations: &BTreeMap<&str, &spec::Destination>,
     problems: &mut Problems,
 ) -> snapshot::Deliver {
     let spec::Deliver {
@@ -135,8 +135,9 @@ fn deliver(
         once: _,
         body,
     } = deliver;
-    if !destinations.contains(destination.as_str()) {
-        let known: Vec<&str> = destinations.iter().copied().collect();
+    let named = destinations.get(destination.as_str());
+    if named.is_none() {
+        let known: Vec<&str> = destinations.keys().copied().collect();
         problems.refused(
             format!("{field}.destination"),
             reason::DESTINATION_NOT_FOUND,
@@ -157,7 +158,7 @@ fn deliver(
     }
     snapshot::Deliver {
         destination: destination.clone(),
-        body: body.clone(),
+        body: named.and_then(|it| destination::body(it, body.as_ref(), field, problems)),
     }
 }
 

@@ -88,6 +88,10 @@ pub(super) enum Use {
     Key(SecretEncoding),
     /// A header's value, or the end of one.
     Header,
+    /// The whole URL of a destination.
+    Url,
+    /// A segment of a URL's path, or a parameter of its query.
+    UrlPart,
 }
 
 impl Use {
@@ -122,7 +126,11 @@ impl Use {
             Self::Header if bytes.iter().any(|it| it.is_ascii_control() && *it != b'\t') => {
                 "holds a line break or another character that no header may have"
             }
-            Self::Key(_) | Self::Header => return,
+            Self::Url if !is_url(bytes) => "is no URL that begins with https://",
+            Self::UrlPart if bytes.iter().any(|it| !it.is_ascii_graphic()) => {
+                "holds a space, a line break or another character that no token has"
+            }
+            Self::Key(_) | Self::Header | Self::Url | Self::UrlPart => return,
         };
         problems.unresolved(
             field,
@@ -130,6 +138,11 @@ impl Use {
             format!("the key {key} of the Secret {name} {fault}: correct its value"),
         );
     }
+}
+
+fn is_url(bytes: &[u8]) -> bool {
+    let parsed = std::str::from_utf8(bytes).ok().map(url::Url::parse);
+    matches!(parsed, Some(Ok(url)) if matches!(url.scheme(), "https" | "http") && url.has_host())
 }
 
 /// Why a reference has no value.

@@ -1,6 +1,7 @@
 //! The compiler as a whole, through its public face and from YAML, as users meet it.
 
 mod attachment;
+mod destinations;
 mod effective;
 mod last_good;
 mod properties;

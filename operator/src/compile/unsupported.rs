@@ -47,16 +47,13 @@ pub(super) fn refuse(spec: &EventRouteSpec, problems: &mut Problems) {
 }
 
 /// The kinds of destination that are not served, and whether a destination is of one.
-fn kinds(destination: &Destination) -> [(&'static str, bool); 10] {
+fn kinds(destination: &Destination) -> [(&'static str, bool); 7] {
     [
-        ("slack", destination.slack.is_some()),
         ("dingtalk", destination.dingtalk.is_some()),
         ("hubspot", destination.hubspot.is_some()),
         ("salesforce", destination.salesforce.is_some()),
-        ("zendesk", destination.zendesk.is_some()),
         ("freshdesk", destination.freshdesk.is_some()),
         ("mixpanel", destination.mixpanel.is_some()),
-        ("telegram", destination.telegram.is_some()),
         ("nats", destination.nats.is_some()),
         ("postgres", destination.postgres.is_some()),
     ]

@@ -1,15 +1,20 @@
-//! What answers mean, by the kind of destination.
+//! The kinds of destination: what an answer of each means, and where its API wants a delivery's key.
 //!
-//! To add a kind: a file here with its `judge`, and its arm in [`judge`].
+//! What a request is (URL, authentication, the body's form, limits) is resolved by the operator, in
+//! `compile/destination/`, and comes with the snapshot. To add a kind: a file here with its [`Api`],
+//! and its line in [`api`].
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use hookswitch_crds::snapshot::DestinationKind;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Response, header};
 use jiff::Timestamp;
 
 mod http_api;
+mod slack;
+mod telegram;
+mod zendesk;
 
 /// Values of the `reason` label of `hookswitch_delivery_retries_total`, and of
 /// [`crate::store::Answer::reason`].
@@ -32,6 +37,10 @@ pub(super) mod reason {
     pub(in crate::deliver) const REDIRECT: &str = "redirect";
     /// 401 or 403: the credentials are wrong.
     pub(in crate::deliver) const UNAUTHORIZED: &str = "unauthorized";
+    /// The key came before with another request.
+    pub(in crate::deliver) const KEY_CONFLICT: &str = "key_conflict";
+    /// An answer that is not of the API.
+    pub(in crate::deliver) const UNREADABLE: &str = "unreadable";
     /// Any other answer that a repetition would not change.
     pub(in crate::deliver) const REFUSED: &str = "refused";
     /// The name does not resolve.
@@ -115,6 +124,26 @@ impl Verdict {
         }
     }
 
+    /// Taken.
+    const fn delivered() -> Self {
+        Self::new(Class::Delivered, reason::DELIVERED)
+    }
+
+    /// The destination wants less, from every sender or from this one.
+    const fn rate_limited(retry_after: Option<Duration>) -> Self {
+        Self {
+            retry_after,
+            pause: true,
+            ..Self::new(Class::RateLimited, reason::RATE_LIMITED)
+        }
+    }
+
+    /// An answer that says success in its status and is not what the API answers: it may have been
+    /// cut off, or come from something in between.
+    const fn unreadable() -> Self {
+        Self::new(Class::Ambiguous, reason::UNREADABLE)
+    }
+
     /// The process ended during the attempt before this one.
     pub(super) const fn interrupted() -> Self {
         Self::new(Class::Ambiguous, reason::INTERRUPTED)
@@ -126,14 +155,41 @@ impl Verdict {
     }
 }
 
+/// What is peculiar to an API.
+#[derive(Debug)]
+pub(super) struct Api {
+    /// What an answer means; the time is for a `Retry-After` that is a date.
+    judge: fn(&Response<Bytes>, Timestamp) -> Verdict,
+    /// Where the delivery's id goes, by which the API knows a request that it has had.
+    pub(super) key: Key,
+}
+
+/// Where an API wants a delivery's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    /// In `Idempotency-Key`.
+    Header,
+    /// Nowhere: it would do a request that comes twice twice.
+    None,
+}
+
+/// The API of a kind.
+pub(super) const fn api(kind: DestinationKind) -> &'static Api {
+    match kind {
+        DestinationKind::Http | DestinationKind::Tgstaff => &http_api::API,
+        DestinationKind::Slack => &slack::API,
+        DestinationKind::SlackWebhook => &slack::WEBHOOK,
+        DestinationKind::Telegram => &telegram::API,
+        DestinationKind::Zendesk => &zendesk::API,
+    }
+}
+
 /// Judges what an attempt gave. `now` is for a `Retry-After` that is a date.
 pub(super) fn judge(kind: DestinationKind, reply: &Reply, now: Timestamp) -> Verdict {
     match reply {
         Reply::NotSent(fault) => Verdict::new(Class::Retry, fault.reason),
         Reply::NoAnswer(fault) => Verdict::new(Class::Ambiguous, fault.reason),
-        Reply::Answered { answer, .. } => match kind {
-            DestinationKind::Http | DestinationKind::Tgstaff => http_api::judge(answer, now),
-        },
+        Reply::Answered { answer, .. } => (api(kind).judge)(answer, now),
     }
 }
 
@@ -153,6 +209,24 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An answer, for the tests of kinds.
+    pub(super) fn answer(status: u16, body: &str) -> Response<Bytes> {
+        answer_with(status, &[], body)
+    }
+
+    /// The same with headers.
+    pub(super) fn answer_with(
+        status: u16,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response<Bytes> {
+        let mut answer = Response::builder().status(status);
+        for (name, value) in headers {
+            answer = answer.header(*name, *value);
+        }
+        answer.body(Bytes::from(body.to_owned())).unwrap()
+    }
 
     fn wait(value: &str) -> Option<Duration> {
         let mut headers = HeaderMap::new();

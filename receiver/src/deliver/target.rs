@@ -6,22 +6,26 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use hookswitch_crds::address;
 use hookswitch_crds::secret::SecretBytes;
-use hookswitch_crds::snapshot::{self, SecretEncoding};
+use hookswitch_crds::snapshot::{self, Auth, Credential, ResolvedSecret, SecretEncoding};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use jiff::Timestamp;
 use reqwest::{Client, Url};
+use zeroize::Zeroizing;
 
 use super::excerpt::Secrets;
-use super::kind::{self, Fault, Reply, Verdict, reason};
+use super::kind::{self, Fault, Key, Reply, Verdict, reason};
 use super::network::{self, Network};
 use super::wire::{Outgoing, Wire};
 use super::{cloudevents, sign};
 use crate::plan::FrozenBody;
 use crate::store::{Answer, StoredDelivery};
+
+mod url;
 
 /// What we call ourselves, unless a header of the destination says otherwise.
 const USER_AGENT: &str = concat!("hookswitch/", env!("CARGO_PKG_VERSION"));
@@ -74,6 +78,9 @@ pub(super) enum Held {
         "no signing secret is usable: each must be there, and be whsec_ and base64 ({})", .0.join(", ")
     )]
     SigningSecrets(Vec<String>),
+    /// A secret can't be a part of the URL, or be the URL.
+    #[error("the secret {0} can't be used in the URL: it is no URL, or no token")]
+    SecretInUrl(String),
     /// A header can't be sent.
     #[error("header {0}: the name or the value is not allowed in HTTP")]
     Header(String),
@@ -124,8 +131,11 @@ impl Target {
     ) -> Result<Self, Held> {
         let http = &spec.http;
         let mut secrets = Secrets::default();
-        let url = url(http)?;
-        let headers = headers(http, &mut secrets)?;
+        let url = url::resolve(http, &mut secrets)?;
+        let mut headers = headers(http, &mut secrets)?;
+        if let Some(value) = basic(&http.auth, &mut secrets)? {
+            headers.insert(header::AUTHORIZATION, value);
+        }
         let keys = keys(http, &mut secrets)?;
         let keep_alive = spec.delivery.on_ambiguous == snapshot::OnAmbiguous::Retry;
         Ok(Self {
@@ -193,7 +203,9 @@ impl Target {
             Ok(())
         };
         set(header::CONTENT_TYPE, frozen.content_type.clone())?;
-        set(IDEMPOTENCY_KEY, id.clone())?;
+        if kind::api(self.spec.kind).key == Key::Header {
+            set(IDEMPOTENCY_KEY, id.clone())?;
+        }
         set(HOPS, event.hops.saturating_add(1).to_string())?;
         if !self.keys.is_empty() {
             set(WEBHOOK_ID, id.clone())?;
@@ -209,29 +221,13 @@ impl Target {
                 reason: reason::INTERNAL,
                 detail: "the method is not allowed in HTTP".to_owned(),
             })?,
-            url: self.url.clone(),
+            url: match &frozen.address {
+                Some(address) => url::with_segment(&self.url, address),
+                None => self.url.clone(),
+            },
             headers,
             body,
         })
-    }
-}
-
-/// The URL, where it may be used. A name in it is checked when it is resolved.
-fn url(http: &snapshot::Http) -> Result<Url, Held> {
-    let url = Url::parse(&http.url).map_err(|_| Held::Url)?;
-    match url.scheme() {
-        "https" => {}
-        "http" if !http.private_networks.is_empty() => {}
-        "http" => return Err(Held::PlainHttp),
-        _ => return Err(Held::Url),
-    }
-    // Every spelling of an IPv4 address (hexadecimal, one number) is normal here already.
-    let host = url.host_str().ok_or(Held::Url)?;
-    match host.trim_matches(['[', ']']).parse() {
-        Ok(address) if !address::allowed(address, &http.private_networks) => {
-            Err(Held::Address(address))
-        }
-        Ok(_) | Err(_) => Ok(url),
     }
 }
 
@@ -247,12 +243,7 @@ fn headers(http: &snapshot::Http, secrets: &mut Secrets) -> Result<HeaderMap, He
                 HeaderValue::from_str(text).map_err(|_| invalid())?
             }
             snapshot::HeaderValue::Secret { prefix, secret } => {
-                let found = secret
-                    .usable()
-                    .ok_or_else(|| Held::SecretMissing(secret.reference.clone()))?;
-                secrets.add(found.expose());
-                // A secret made from a file often ends with a line break, which no header can hold.
-                let text = found.expose().trim_ascii_end();
+                let text = reveal(secret, secrets)?;
                 let bytes = [prefix.as_bytes(), text].concat();
                 let mut value = HeaderValue::try_from(bytes).map_err(|_| Held::SecretUnusable {
                     header: name.clone(),
@@ -272,6 +263,34 @@ fn headers(http: &snapshot::Http, secrets: &mut Secrets) -> Result<HeaderMap, He
         }
     }
     Ok(headers)
+}
+
+/// A secret's value, which answers are cleared of from now on. One made from a file often ends with a
+/// line break, which belongs to no token.
+fn reveal<'a>(secret: &'a ResolvedSecret, secrets: &mut Secrets) -> Result<&'a [u8], Held> {
+    let found = secret
+        .usable()
+        .ok_or_else(|| Held::SecretMissing(secret.reference.clone()))?;
+    secrets.add(found.expose());
+    Ok(found.expose().trim_ascii_end())
+}
+
+/// The value of `Authorization` in the Basic scheme (RFC 7617), where that is the authentication.
+fn basic(auth: &Auth, secrets: &mut Secrets) -> Result<Option<HeaderValue>, Held> {
+    let Auth::Basic { username, password } = auth else {
+        return Ok(None);
+    };
+    let mut part = |credential: &Credential| match credential {
+        Credential::Literal(text) => Ok(text.as_bytes().to_vec()),
+        Credential::Secret(secret) => reveal(secret, secrets).map(<[u8]>::to_vec),
+    };
+    let pair = Zeroizing::new([part(username)?, part(password)?].join(&b':'));
+    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+    secrets.add(encoded.as_bytes());
+    let mut value = HeaderValue::try_from(format!("Basic {}", *encoded))
+        .map_err(|_| Held::Header("authorization".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// The keys of the signing secrets that can be used: one at least, where there are any.

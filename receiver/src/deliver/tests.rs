@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::event::{Disposition, Event};
 
 mod bench;
+mod kinds;
 mod lanes;
 mod memory;
 mod outcomes;

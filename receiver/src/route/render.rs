@@ -1,7 +1,9 @@
 //! From an event to the bytes that every attempt sends, and their key.
 
 use bytes::Bytes;
+use hookswitch_crds::expression::{EvalError, Variables};
 use hookswitch_crds::snapshot::{Destination, Format};
+use hookswitch_crds::template::{self, Template};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
@@ -39,10 +41,24 @@ fn data(event: &Event) -> Option<Json> {
     serde_json::from_slice(&event.body).ok()
 }
 
+/// The part of an address that depends on the event.
+pub(super) fn address(template: &Template, event: &Variables<'_>) -> Result<String, EvalError> {
+    let value = template.render(event)?;
+    let address = template::text(&value);
+    // As a segment of a path, any of these would name something else.
+    if matches!(address.as_ref(), "" | "." | "..") {
+        return Err(EvalError::Failed(
+            "the record's id in the destination's address is empty".to_owned(),
+        ));
+    }
+    Ok(address.into_owned())
+}
+
 /// The request to a destination, with `body` where the rule has one.
 pub(super) fn request(
     event: &Event,
     destination: &Destination,
+    address: Option<String>,
     body: Option<&Json>,
 ) -> FrozenRequest {
     let format = destination.http.format;
@@ -64,6 +80,7 @@ pub(super) fn request(
         method: destination.http.method.clone(),
         content_type,
         cloud_event_headers: format == Format::CloudEventsBinary,
+        address,
         body,
     }
 }

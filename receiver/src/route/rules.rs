@@ -177,7 +177,12 @@ fn render_body(
         .as_ref()
         .map(|body| body.render(facts.variables()))
         .transpose()?;
-    let request = render::request(facts.event, &entry.destination, body.as_ref());
+    let address = entry
+        .address
+        .as_ref()
+        .map(|address| render::address(address, facts.variables()))
+        .transpose()?;
+    let request = render::request(facts.event, &entry.destination, address, body.as_ref());
     Ok((request, body))
 }
 

@@ -12,8 +12,8 @@ use hookswitch_crds::duration::Duration as Span;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{
-    CircuitBreaker, Delivery, Destination, DestinationKind, Format, Header, HeaderValue, Http,
-    OnAmbiguous, Ordering, ResolvedSecret,
+    Auth, CircuitBreaker, Delivery, Destination, DestinationKind, Format, Header, HeaderValue,
+    Http, OnAmbiguous, Ordering, ResolvedSecret,
 };
 use hookswitch_receiver::clock::Clock;
 use hookswitch_receiver::config::Config;
@@ -174,9 +174,11 @@ fn destination(name: &str, url: &str, delivery: Delivery) -> Destination {
                 },
             }],
             format: Format::Json,
+            auth: Auth::None,
             signing_secrets: Vec::new(),
             private_networks: vec!["127.0.0.0/8".parse().unwrap()],
         },
+        address: None,
         writes_back: false,
         delivery,
     }
@@ -346,6 +348,7 @@ fn delivery(destination: &str, number: u64, subjects: u64) -> NewDelivery {
             method: "POST".to_owned(),
             content_type: "application/json".to_owned(),
             cloud_event_headers: false,
+            address: None,
             body: FrozenBody::Rendered(Bytes::from(format!("{number} {PLANTED_TEXT}"))),
         }),
         ordered_by: (subjects > 0).then(|| (number % subjects).to_string()),

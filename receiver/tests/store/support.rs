@@ -85,6 +85,7 @@ pub(crate) fn delivery(destination: &str, seq: u64) -> NewDelivery {
             method: "POST".to_owned(),
             content_type: "application/json".to_owned(),
             cloud_event_headers: false,
+            address: None,
             body: FrozenBody::Rendered(Bytes::from(format!("{{\"seq\":{seq}}}"))),
         }),
         ordered_by: None,

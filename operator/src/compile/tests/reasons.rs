@@ -444,13 +444,13 @@ fn what_is_not_served_yet_is_refused_and_never_passed_over() {
         ),
         (
             TICKETS,
-            "{name: tickets, slack: {webhookUrlSecretRef: {name: s, key: k}}}",
-            "spec.destinations[0].slack",
+            "{name: tickets, hubspot: {tokenSecretRef: {name: s, key: k}, objectType: contacts}}",
+            "spec.destinations[0].hubspot",
         ),
         (
             TICKETS,
-            "{name: tickets, zendesk: {subdomain: a, email: b@c.de, tokenSecretRef: {name: s, key: k}}}",
-            "spec.destinations[0].zendesk",
+            "{name: tickets, nats: {url: 'tls://nats.example:4222', subject: a}}",
+            "spec.destinations[0].nats",
         ),
         (
             DELIVER,

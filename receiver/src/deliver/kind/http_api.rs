@@ -2,10 +2,16 @@
 //! RFC 6585, RFC 8470).
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use jiff::Timestamp;
 
-use super::{Class, Verdict, reason, retry_after};
+use super::{Api, Class, Key, Verdict, reason, retry_after};
+
+/// HTTP, and nothing more.
+pub(super) const API: Api = Api {
+    judge,
+    key: Key::Header,
+};
 
 /// Statuses that mean something of their own.
 const STATUSES: &[(StatusCode, Class, &str)] = &[
@@ -32,7 +38,11 @@ const STATUSES: &[(StatusCode, Class, &str)] = &[
 
 /// Judges an answer by its status.
 pub(super) fn judge(answer: &Response<Bytes>, now: Timestamp) -> Verdict {
-    let status = answer.status();
+    judge_status(answer.status(), answer.headers(), now)
+}
+
+/// The same for a status that an API says elsewhere.
+pub(super) fn judge_status(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Verdict {
     let (class, reason) = STATUSES
         .iter()
         .find(|(known, _, _)| *known == status)
@@ -46,7 +56,7 @@ pub(super) fn judge(answer: &Response<Bytes>, now: Timestamp) -> Verdict {
             |(_, class, reason)| (*class, *reason),
         );
     let retry_after = match class {
-        Class::Retry | Class::RateLimited => retry_after(answer.headers(), now),
+        Class::Retry | Class::RateLimited => retry_after(headers, now),
         Class::Delivered | Class::Refused | Class::Ambiguous => None,
     };
     Verdict {

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::{
-    Delivery, Destination, DestinationKind, Format, Http, OnAmbiguous,
+    Auth, Delivery, Destination, DestinationKind, Format, Http, OnAmbiguous,
 };
 use http::Response;
 use jiff::Timestamp;
@@ -195,9 +195,11 @@ pub(super) fn destination(name: &str, delivery: Delivery) -> Destination {
             method: "POST".to_owned(),
             headers: Vec::new(),
             format: Format::Json,
+            auth: Auth::None,
             signing_secrets: Vec::new(),
             private_networks: Vec::new(),
         },
+        address: None,
         writes_back: false,
         delivery,
     }
@@ -287,6 +289,19 @@ impl Bench {
         id
     }
 
+    /// Plans a delivery of a request.
+    pub(super) fn plan_request(&mut self, destination: &str, request: FrozenRequest) -> Uuid {
+        self.next_id += 1;
+        let delivery = StoredDelivery {
+            request,
+            ..delivery(self.next_id, destination, self.clock.now())
+        };
+        let id = delivery.id;
+        self.store.add(delivery, None);
+        self.lanes.add([&lane(destination)]);
+        id
+    }
+
     /// Replaces the configuration.
     pub(super) fn configure(&self, destinations: Vec<Destination>) {
         self.config.send_replace(Some(config(destinations)));
@@ -347,6 +362,7 @@ pub(super) fn delivery(id: u128, destination: &str, at: Timestamp) -> StoredDeli
             method: "POST".to_owned(),
             content_type: "application/json".to_owned(),
             cloud_event_headers: false,
+            address: None,
             body: FrozenBody::Event,
         },
         attempts: 0,

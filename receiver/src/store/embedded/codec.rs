@@ -1,5 +1,7 @@
 //! How values are written in the file, and read back.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
@@ -209,6 +211,9 @@ struct Shape {
     cloud_event_headers: bool,
     /// False: the event's own body is sent.
     rendered: bool,
+    /// What is kept of each delivery begins with its address.
+    #[serde(default)]
+    addressed: bool,
 }
 
 /// A request without its body.
@@ -219,35 +224,72 @@ pub(super) fn shape(request: &FrozenRequest) -> String {
         content_type: request.content_type.clone(),
         cloud_event_headers: request.cloud_event_headers,
         rendered: matches!(request.body, FrozenBody::Rendered(_)),
+        addressed: request.address.is_some(),
     };
     // Plain text and flags: it can't fail.
     serde_json::to_string(&shape).unwrap_or_default()
 }
 
-/// A request from its shape, and its body with digest where it has one of its own.
-pub(super) fn request(
-    shape: &str,
-    rendered: Option<(&[u8], &[u8])>,
-) -> Result<FrozenRequest, Damage> {
+/// What is kept of a request beside its shape: the body that was rendered for it, and before that,
+/// where it has one, its address with its length.
+pub(super) fn own(request: &FrozenRequest) -> Option<Cow<'_, [u8]>> {
+    let body = match &request.body {
+        FrozenBody::Event => None,
+        FrozenBody::Rendered(body) => Some(body.as_ref()),
+    };
+    let Some(address) = &request.address else {
+        return body.map(Cow::Borrowed);
+    };
+    let length = u32::try_from(address.len())
+        .unwrap_or(u32::MAX)
+        .to_le_bytes();
+    let parts = [
+        length.as_slice(),
+        address.as_bytes(),
+        body.unwrap_or_default(),
+    ];
+    Some(Cow::Owned(parts.concat()))
+}
+
+/// A request from its shape, and what it has of its own, with digest.
+pub(super) fn request(shape: &str, own: Option<(&[u8], &[u8])>) -> Result<FrozenRequest, Damage> {
     let shape: Shape = json(shape, "the shape of a request")?;
-    let body = match (shape.rendered, rendered) {
-        (false, None) => FrozenBody::Event,
-        (true, Some((digest, body))) if digest == short_digest(&[body]) => {
-            FrozenBody::Rendered(Bytes::copy_from_slice(body))
-        }
-        _ => {
-            return Err(Damage(
-                "the body of a delivery is not what was rendered".to_owned(),
-            ));
-        }
+    let damage = || Damage("the body of a delivery is not what was rendered".to_owned());
+    let own = match own {
+        Some((digest, own)) if digest == short_digest(&[own]) => Some(own),
+        Some(_) => return Err(damage()),
+        None => None,
+    };
+    if own.is_some() != (shape.rendered || shape.addressed) {
+        return Err(damage());
+    }
+    let own = own.unwrap_or_default();
+    let (address, body) = if shape.addressed {
+        let (address, body) = addressed(own).ok_or_else(damage)?;
+        (Some(address), body)
+    } else {
+        (None, own)
     };
     Ok(FrozenRequest {
         kind: shape.kind,
         method: shape.method,
         content_type: shape.content_type,
         cloud_event_headers: shape.cloud_event_headers,
-        body,
+        address,
+        body: if shape.rendered {
+            FrozenBody::Rendered(Bytes::copy_from_slice(body))
+        } else {
+            FrozenBody::Event
+        },
     })
+}
+
+/// Parts an address from what stands behind it.
+fn addressed(own: &[u8]) -> Option<(String, &[u8])> {
+    let (length, rest) = own.split_first_chunk()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (address, body) = rest.split_at_checked(length)?;
+    Some((String::from_utf8(address.to_vec()).ok()?, body))
 }
 
 /// The state that a delivery's row tells.

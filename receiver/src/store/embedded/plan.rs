@@ -13,7 +13,7 @@ use super::codec::{
 use super::fault::{Fault, ReadFault};
 use super::state::{Shared, State};
 use crate::event::Disposition;
-use crate::plan::{DeadReason, FrozenBody, NewDelivery, Plan};
+use crate::plan::{DeadReason, NewDelivery, Plan};
 use crate::store::{Error, delivery_bytes};
 
 /// Plans of consecutive events, with their lists as they are kept.
@@ -208,12 +208,10 @@ impl State {
                 ended_at,
                 reason,
             ])?;
-        if let Some(FrozenBody::Rendered(body)) =
-            delivery.request.as_ref().map(|request| &request.body)
-        {
+        if let Some(own) = delivery.request.as_ref().and_then(codec::own) {
             connection
                 .prepare_cached("INSERT INTO rendered (key, digest, body) VALUES (?, ?, ?)")?
-                .execute((key, codec::short_digest(&[body]), body.as_ref()))?;
+                .execute((key, codec::short_digest(&[&own]), own.as_ref()))?;
         }
         if dead.is_some() {
             self.count(lane, 0, 1);
