@@ -333,6 +333,22 @@ mod tests {
 
     use super::*;
 
+    /// Else every commit would write the file's times too, which takes a second write of the disk.
+    #[test]
+    fn sqlite_is_built_as_cargo_config_says() {
+        let connection = Connection::open_in_memory().unwrap();
+        let mut list = connection.prepare("PRAGMA compile_options").unwrap();
+        let options: Vec<String> = list
+            .query_map((), |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        // HAVE_FDATASYNC is not listed; it stands on the same line of .cargo/config.toml as these.
+        for option in ["DEFAULT_MEMSTATUS=0", "OMIT_SHARED_CACHE"] {
+            assert!(options.iter().any(|found| found == option), "{options:?}");
+        }
+    }
+
     #[test]
     fn a_cached_statement_is_planned_once_whatever_is_bound() {
         let dir = tempfile::tempdir().unwrap();
