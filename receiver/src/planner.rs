@@ -9,8 +9,8 @@
 //!
 //! Invariants:
 //! - A subscription's events are planned in accept order, each once; a plan is never made again.
-//! - A batch is at most [`BATCH`] events and one append. Then it is the next subscription's turn: a
-//!   flood in one never holds another up for longer than a batch.
+//! - A batch is one append of some events: as many as are decided in some milliseconds. Then it is the
+//!   next subscription's turn: a flood in one never holds another up for longer than a batch.
 //! - An error concerns the subscription that it came up in: that one waits, the others go on.
 //! - A suspended subscription's events wait until it is resumed. Those of a subscription that the
 //!   configuration does not have wait until it comes back, or a purge takes them.
@@ -21,10 +21,13 @@
 //! blocking threads, one batch at a time: what accepts and delivers keeps its threads.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use hookswitch_crds::key::ObjectKey;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -43,8 +46,11 @@ mod tests;
 
 use queue::Queue;
 
-/// The most events of one append.
-pub const BATCH: usize = 64;
+/// Events of one append: the fewest, where deciding them takes long or it is another subscription's turn,
+/// and the most where one has many events that are decided fast.
+const BATCH: RangeInclusive<usize> = 64..=256;
+/// How long deciding a batch should take where it could have more than the fewest events.
+const PACE: Duration = Duration::from_millis(5);
 /// How often planning an event may end the process.
 pub const QUARANTINE_AFTER: u32 = 3;
 /// How often a batch is read again at once after a conflict, before it waits like any error.
@@ -97,6 +103,7 @@ pub async fn run(options: Options) {
         options,
         suspects,
         queue: Queue::default(),
+        pace: None,
     };
     planner.options.config.mark_changed();
     while !planner.options.shutdown.is_cancelled() {
@@ -113,6 +120,8 @@ struct Planner {
     /// Events whose planning the process did not survive, with how many times.
     suspects: HashMap<u64, u32>,
     queue: Queue,
+    /// The subscription of the last batch, and how many events its next one may have.
+    pace: Option<(ObjectKey, usize)>,
 }
 
 impl Planner {
@@ -184,21 +193,27 @@ impl Planner {
             let (after, mut events) = self
                 .options
                 .store
-                .unplanned(subscription.key(), BATCH)
+                .unplanned(subscription.key(), self.limit(subscription.key()))
                 .await?;
-            let found = events.len();
-            self.split_off_suspects(&mut events);
             if events.is_empty() {
                 return Ok(false);
             }
-            let more = found == BATCH || events.len() < found;
+            self.split_off_suspects(&mut events);
             match self.plan(config, subscription, after, events).await {
                 Err(Error::Store(store::Error::Conflict)) if conflicts < CONFLICTS => {
                     conflicts += 1;
                 }
-                planned => return planned.map(|()| more),
+                planned => return planned.map(|()| true),
             }
         }
+    }
+
+    /// How many events the next batch may have.
+    fn limit(&self, subscription: &ObjectKey) -> usize {
+        self.pace
+            .as_ref()
+            .filter(|(last, _)| last == subscription)
+            .map_or(*BATCH.start(), |(_, limit)| *limit)
     }
 
     /// Leaves a suspect alone in its batch.
@@ -233,9 +248,12 @@ impl Planner {
             }
             _ => {
                 self.options.store.planning(&seqs)?;
+                let began = Instant::now();
                 let plans = self
                     .decide(config.sequence, subscription, events, now)
                     .await;
+                let next = next_batch(seqs.len(), began.elapsed());
+                self.pace = Some((subscription.key().clone(), next));
                 if matches!(plans, Err(Error::Panicked)) {
                     for seq in &seqs {
                         *self.suspects.entry(*seq).or_default() += 1;
@@ -299,6 +317,15 @@ impl Planner {
             })
             .collect())
     }
+}
+
+/// How many events the next batch may have, where deciding so many took so long.
+fn next_batch(events: usize, took: Duration) -> usize {
+    let events = u32::try_from(events).unwrap_or(u32::MAX);
+    let one = (took / events.max(1)).max(Duration::from_nanos(1));
+    usize::try_from(PACE.as_nanos() / one.as_nanos())
+        .unwrap_or(usize::MAX)
+        .clamp(*BATCH.start(), *BATCH.end())
 }
 
 /// The lanes that have something to deliver.

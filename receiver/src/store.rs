@@ -406,7 +406,8 @@ pub trait Store: Send + Sync + 'static {
     fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>>;
 
     /// The last planned place of the subscription (0 before the first), and the next events after
-    /// it in accept order, at most `limit`.
+    /// it in accept order, at most `limit`, and fewer where they are large: only none says that there
+    /// are no more.
     ///
     /// `JetStream`: the last message of `PLANS.<subscription>` names the place; then a fetch from
     /// `EVENTS.<subscription>` at it.

@@ -143,7 +143,7 @@ async fn what_waits_at_the_start_and_what_comes_later_is_planned_in_accept_order
     {
         let state = fixture.store.state();
         let sizes: Vec<_> = state.appends.iter().map(|(_, size)| *size).collect();
-        assert_eq!(sizes.get(..3), Some(&[64, 64, 22][..]));
+        assert_eq!(sizes.get(..2), Some(&[64, 86][..]));
         for (seq, plan) in &state.plans {
             assert_eq!((plan.seq, plan.sequence), (*seq, SEQUENCE));
             assert_eq!(plan.deliveries.len(), 1);
@@ -182,9 +182,8 @@ async fn r25_subscriptions_take_turns_and_a_flood_holds_no_other_up() {
             ("support", 64),
             ("other", 6),
             ("support", 64),
-            ("support", 64),
-            ("support", 64),
-            ("support", 44)
+            // Nobody else has any.
+            ("support", 172)
         ]
     );
 }
@@ -418,4 +417,18 @@ async fn a_shutdown_ends_a_planner_that_has_nothing_to_do_and_one_that_waits() {
     }
     fixture.stop(task).await;
     assert!(fixture.store.state().plans.is_empty());
+}
+
+#[test]
+fn a_batch_is_as_large_as_is_decided_fast() {
+    let millis = Duration::from_millis;
+    for (events, took, next) in [
+        (1, Duration::ZERO, 256),
+        (64, millis(1), 256),
+        (100, millis(5), 100),
+        (64, millis(64), 64),
+        (0, millis(5), 64),
+    ] {
+        assert_eq!(next_batch(events, took), next, "{events} {took:?}");
+    }
 }

@@ -226,8 +226,8 @@ impl Store for Embedded {
             self.health()?;
             // Memory first, then the file: what moves to the backlog in between is in both.
             let recent = {
-                let recent = lock(&self.shared.recent);
-                if let Some(next) = recent.next(&subscription, limit) {
+                let mut recent = lock(&self.shared.recent);
+                if let Some(next) = recent.take(&subscription, limit) {
                     return Ok(next);
                 }
                 recent.seqs(&subscription).take(limit).collect()

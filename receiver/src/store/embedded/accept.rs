@@ -2,7 +2,7 @@
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::codec::{self, disposition_code, micros, unsigned};
 use super::dedup::{self, Key, Seen};
@@ -30,6 +30,31 @@ impl Accept {
     }
 }
 
+/// The statement that writes an event, for the length of a transaction: finding it among the prepared ones
+/// takes a good part of the time that it takes itself.
+pub(super) struct Insert<'a>(Option<CachedStatement<'a>>);
+
+impl<'a> Insert<'a> {
+    pub(super) const fn new() -> Self {
+        Self(None)
+    }
+
+    fn statement(
+        &mut self,
+        connection: &'a Connection,
+    ) -> rusqlite::Result<&mut CachedStatement<'a>> {
+        let found = match self.0.take() {
+            Some(found) => found,
+            None => connection.prepare_cached(
+                "INSERT INTO event (seq, subscription, uid, id, type, time, accepted_at, subject, sender, \
+                 hops, content_type, disposition, digest, remember_until, body) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+        };
+        Ok(self.0.insert(found))
+    }
+}
+
 /// The question whether an event would be a duplicate.
 #[derive(Debug)]
 pub(super) struct Ask {
@@ -39,9 +64,10 @@ pub(super) struct Ask {
 }
 
 impl State {
-    pub(super) fn accept(
+    pub(super) fn accept<'a>(
         &mut self,
-        connection: &Connection,
+        connection: &'a Connection,
+        insert: &mut Insert<'a>,
         shared: &Shared,
         accept: Accept,
     ) -> Result<Result<Accepted, Error>, Fault> {
@@ -69,31 +95,23 @@ impl State {
         };
         let seq = self.next_seq;
         let remember_until = micros(new.remember_until);
-        connection
-            .prepare_cached(
-                "INSERT INTO event (seq, subscription, uid, id, type, time, accepted_at, subject, sender, \
-                 hops, content_type, disposition, digest, remember_until, body) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )
-            .and_then(|mut insert| {
-                insert.execute(params![
-                    seq,
-                    self.subscription_at(at).map_or(0, |found| found.id),
-                    event.uid.as_bytes(),
-                    event.id,
-                    event.r#type,
-                    event.time.map(micros),
-                    micros(event.accepted_at),
-                    event.subject,
-                    event.sender,
-                    event.hops,
-                    event.content_type,
-                    disposition_code(disposition),
-                    new.digest,
-                    remember_until,
-                    event.body.as_ref(),
-                ])
-            })?;
+        insert.statement(connection)?.execute(params![
+            seq,
+            self.subscription_at(at).map_or(0, |found| found.id),
+            event.uid.as_bytes(),
+            event.id,
+            event.r#type,
+            event.time.map(micros),
+            micros(event.accepted_at),
+            event.subject,
+            event.sender,
+            event.hops,
+            event.content_type,
+            disposition_code(disposition),
+            new.digest,
+            remember_until,
+            event.body.as_ref(),
+        ])?;
         self.dedup.remember(key, digest, remember_until);
         new.event.disposition = disposition;
         self.accepted(at, seq, new.event, bytes);

@@ -12,7 +12,8 @@
 //! Invariant: an event's entry is in memory and in its row, or in a run; a row is removed only in the
 //! second case.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use hookswitch_crds::key::ObjectKey;
 use rusqlite::{Connection, OptionalExtension};
@@ -47,7 +48,10 @@ pub(super) enum Seen {
 /// All alive entries.
 #[derive(Debug, Default)]
 pub(super) struct Dedup {
-    recent: BTreeMap<(Key, Half), i64>,
+    /// The first body that came with each recent id, and when the entry expires.
+    recent: HashMap<Key, (Half, i64)>,
+    /// The other bodies that came with a recent id. Few senders ever do that.
+    reused: BTreeMap<(Key, Half), i64>,
     /// A run's place here is its place in the filters.
     runs: Vec<Option<Run>>,
     filters: Vec<Group>,
@@ -130,8 +134,11 @@ impl Dedup {
                 };
             }
         };
-        for ((_, other), until) in self.recent.range((*key, [0; 16])..=(*key, [0xff; 16])) {
+        if let Some((other, until)) = self.recent.get(key) {
             meet(other, *until);
+            for ((_, other), until) in self.reused.range((*key, [0; 16])..=(*key, [0xff; 16])) {
+                meet(other, *until);
+            }
         }
         for (place, group) in self.filters.iter().enumerate() {
             let mut runs = group.runs_with(key);
@@ -156,14 +163,29 @@ impl Dedup {
 
     /// Remembers an entry. Its event's row must be written in the same transaction.
     pub(super) fn remember(&mut self, key: Key, digest: Half, until: i64) {
-        let kept = self.recent.entry((key, digest)).or_insert(until);
+        let kept = match self.recent.entry(key) {
+            Entry::Vacant(free) => &mut free.insert((digest, until)).1,
+            Entry::Occupied(taken) if taken.get().0 == digest => &mut taken.into_mut().1,
+            Entry::Occupied(_) => self.reused.entry((key, digest)).or_insert(until),
+        };
         *kept = until.max(*kept);
     }
 
     /// Copies all recent entries into runs. Part of the transaction that moves the chapter's end.
     pub(super) fn flush(&mut self, connection: &Connection) -> Result<(), ReadFault> {
-        let recent = std::mem::take(&mut self.recent);
-        let Some(until) = recent.values().copied().max() else {
+        let first = self
+            .recent
+            .drain()
+            .map(|(key, (digest, until))| (key, digest, until));
+        let mut recent: Vec<(Key, Half, i64)> = first.collect();
+        let reused = std::mem::take(&mut self.reused);
+        recent.extend(
+            reused
+                .into_iter()
+                .map(|((key, digest), until)| (key, digest, until)),
+        );
+        recent.sort_unstable();
+        let Some(until) = recent.iter().map(|(_, _, until)| *until).max() else {
             return Ok(());
         };
         let slot = self.run_for(recent.len());
@@ -182,11 +204,11 @@ impl Dedup {
         let mut write = connection
             .prepare_cached("INSERT OR REPLACE INTO dedup (slot, entries) VALUES (?, ?)")?;
         let mut entries = recent.iter().peekable();
-        while let Some(((first, _), _)) = entries.peek() {
+        while let Some((first, _, _)) = entries.peek() {
             let slot = slot_of(run.number, first);
             let mut blob = part(connection, run.number, first)?;
-            while let Some(((key, digest), until)) =
-                entries.next_if(|((key, _), _)| slot_of(run.number, key) == slot)
+            while let Some((key, digest, until)) =
+                entries.next_if(|(key, _, _)| slot_of(run.number, key) == slot)
             {
                 filter.add(bit, key);
                 blob.extend_from_slice(key);

@@ -16,6 +16,9 @@ use crate::event::Disposition;
 use crate::plan::{DeadReason, NewDelivery, Plan};
 use crate::store::{Error, delivery_bytes};
 
+/// Notes that an event is history since a time.
+const FINISHED: &str = "INSERT OR IGNORE INTO finished (subscription, at, seq) VALUES (?, ?, ?)";
+
 /// Plans of consecutive events, with their lists as they are kept.
 pub(super) struct Append {
     subscription: ObjectKey,
@@ -72,9 +75,35 @@ impl State {
             return Ok(Err(Error::Conflict));
         };
         let mut bytes = 0_u64;
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO plan (seq, sequence, planned_at, verdicts, suppressions) VALUES (?, ?, ?, ?, ?)",
+        )?;
+        let mut history = connection.prepare_cached(FINISHED)?;
         for encoded in &append.plans {
-            bytes = bytes.saturating_add(self.append(connection, shared, subscription, encoded)?);
+            let seq = int(encoded.plan.seq);
+            let planned_at = micros(encoded.plan.planned_at);
+            let verdicts = match &encoded.verdicts {
+                None => Value::Null,
+                Some(list) => self.verdicts(connection, list)?,
+            };
+            insert.execute((
+                seq,
+                int(encoded.plan.sequence),
+                planned_at,
+                verdicts,
+                encoded.suppressions.as_deref(),
+            ))?;
+            if encoded.plan.deliveries.is_empty() {
+                history.execute((subscription, planned_at, seq))?;
+            }
+            bytes = bytes.saturating_add(self.append(
+                connection,
+                shared,
+                subscription,
+                &encoded.plan,
+            )?);
         }
+        drop((insert, history));
         let backlog = self.subscription_at(at).is_some_and(|found| found.backlog)
             && shrink_backlog(connection, subscription, last)?;
         if let Some(subscription) = self.change_subscription(at) {
@@ -111,36 +140,16 @@ impl State {
                 .all(|encoded| encoded.plan.deliveries.len() < PLACES))
     }
 
-    /// Writes one plan, and says what its deliveries count.
+    /// Writes what comes of one plan, and says what its deliveries count.
     fn append(
         &mut self,
         connection: &Connection,
         shared: &Shared,
         subscription: i64,
-        encoded: &Encoded,
+        plan: &Plan,
     ) -> Result<u64, ReadFault> {
-        let Encoded {
-            plan,
-            verdicts,
-            suppressions,
-        } = encoded;
         let seq = int(plan.seq);
         let planned_at = micros(plan.planned_at);
-        let verdicts = match verdicts {
-            None => Value::Null,
-            Some(list) => self.verdicts(connection, list)?,
-        };
-        connection
-            .prepare_cached(
-                "INSERT INTO plan (seq, sequence, planned_at, verdicts, suppressions) VALUES (?, ?, ?, ?, ?)",
-            )?
-            .execute((
-                seq,
-                int(plan.sequence),
-                planned_at,
-                verdicts,
-                suppressions.as_deref(),
-            ))?;
         for mark in &plan.marks_consumed {
             delete_mark(connection, mark)?;
         }
@@ -154,7 +163,6 @@ impl State {
             self.insert(connection, subscription, key, planned_at, delivery)?;
             bytes = bytes.saturating_add(delivery_bytes(delivery));
         }
-        settle(connection, subscription, seq, planned_at)?;
         self.clear_suspect(connection, shared, seq)?;
         Ok(bytes)
     }
@@ -253,9 +261,11 @@ pub(super) fn settle(
     let ended: Option<i64> = connection
         .prepare_cached("SELECT max(ended_at) FROM delivery WHERE key >= ? AND key < ?")?
         .query_row(range, |row| row.get(0))?;
-    connection
-        .prepare_cached("INSERT OR IGNORE INTO finished (subscription, at, seq) VALUES (?, ?, ?)")?
-        .execute((subscription, ended.map_or(at, |ended| ended.max(at)), seq))?;
+    connection.prepare_cached(FINISHED)?.execute((
+        subscription,
+        ended.map_or(at, |ended| ended.max(at)),
+        seq,
+    ))?;
     Ok(())
 }
 

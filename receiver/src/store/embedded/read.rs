@@ -18,7 +18,7 @@ use super::state;
 use crate::plan::{FrozenRequest, Lane};
 use crate::store::{
     DeliveryRecord, Due, GuardAnswer, GuardQuestion, History, LaneStats, PlanRecord, Retention,
-    StoredDelivery, StoredEvent,
+    StoredDelivery, StoredEvent, event_bytes,
 };
 
 /// Marks that one answer holds at most.
@@ -28,6 +28,9 @@ const VICTIMS: usize = 256;
 /// Echo marks are kept for events that are accepted and not yet planned, but no longer than this
 /// after their end.
 const MARKS_LINGER: i64 = 24 * 3600 * 1_000_000;
+
+/// Bytes of events that are read at once, but for the last of them.
+const BYTES: u64 = 4 << 20;
 
 /// Subscriptions with events in the backlog.
 pub(super) fn backlog(connection: &Connection) -> Result<Vec<ObjectKey>, ReadFault> {
@@ -62,10 +65,16 @@ pub(super) fn unplanned(
         return Ok((0, Vec::new()));
     };
     let seqs = state::unplanned(connection, id, planned, recent.into_iter(), limit)?;
-    let events = seqs
-        .into_iter()
-        .map(|seq| event(connection, seq))
-        .collect::<Result<_, _>>()?;
+    let mut events = Vec::with_capacity(seqs.len());
+    let mut bytes = 0;
+    for seq in seqs {
+        let event = event(connection, seq)?;
+        bytes += event_bytes(&event.event);
+        events.push(event);
+        if bytes >= BYTES {
+            break;
+        }
+    }
     Ok((codec::unsigned(planned), events))
 }
 

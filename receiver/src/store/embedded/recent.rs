@@ -82,20 +82,28 @@ impl Recent {
         }
     }
 
-    /// The last planned place and the next events, where all of them are held.
-    pub(super) fn next(&self, key: &ObjectKey, limit: usize) -> Option<(u64, Vec<StoredEvent>)> {
-        let queue = self.queues.get(key).filter(|queue| !queue.backlog)?;
-        let events = queue
-            .waiting
-            .iter()
-            .take(limit)
-            .map(|waiting| {
-                let event = waiting.event.clone()?;
-                let seq = unsigned(waiting.seq);
-                Some(StoredEvent { seq, event })
-            })
-            .collect::<Option<_>>()?;
-        Some((unsigned(queue.planned), events))
+    /// The last planned place and the next events, as many as are held; `None` where the file must be
+    /// asked. They are given away: who asks again before they are planned, as after an error, is given
+    /// them from the file.
+    pub(super) fn take(
+        &mut self,
+        key: &ObjectKey,
+        limit: usize,
+    ) -> Option<(u64, Vec<StoredEvent>)> {
+        let queue = self.queues.get_mut(key).filter(|queue| !queue.backlog)?;
+        let mut events = Vec::with_capacity(limit.min(queue.waiting.len()));
+        for waiting in queue.waiting.iter_mut().take(limit) {
+            let Some(event) = waiting.event.take() else {
+                break;
+            };
+            self.held = self.held.saturating_sub(event_bytes(&event));
+            events.push(StoredEvent {
+                seq: unsigned(waiting.seq),
+                event,
+            });
+        }
+        let all = queue.waiting.is_empty() || !events.is_empty();
+        all.then(|| (unsigned(queue.planned), events))
     }
 
     /// The places of a subscription's events.

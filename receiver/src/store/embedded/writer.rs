@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::{mpsc, oneshot};
 
-use super::accept::{Accept, Ask};
+use super::accept::{Accept, Ask, Insert};
 use super::fault::{self, Fault};
 use super::outcome;
 use super::plan::Append;
@@ -190,86 +190,32 @@ impl Writer {
         operations: &mut impl Iterator<Item = Operation>,
         outcomes: &mut Vec<Outcome>,
     ) -> Result<(), Fault> {
-        self.connection
-            .prepare_cached("BEGIN IMMEDIATE")?
-            .execute(())?;
-        if self.shared.full.load(Ordering::Relaxed) {
+        let Self {
+            connection,
+            state,
+            shared,
+            ..
+        } = self;
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+        if shared.full.load(Ordering::Relaxed) {
             // Some operations write nothing. This always does: its success means that there is room.
-            schema::probe(&self.connection)?;
+            schema::probe(connection)?;
         }
+        let mut insert = Insert::new();
         for operation in operations {
-            self.apply(operation, outcomes)?;
+            let (outcome, failed) = apply(operation, connection, &mut insert, shared, state);
+            outcomes.extend(outcome);
+            // The outcome is noted first and the fault returned after, so that nobody is left without
+            // an answer.
+            failed.map_or(Ok(()), Err)?;
         }
-        self.state.write_changes(&self.connection)?;
-        self.connection.prepare_cached("COMMIT")?.execute(())?;
-        self.state.publish(&self.shared);
-        if self.shared.full.swap(false, Ordering::Relaxed) {
+        state.write_changes(connection)?;
+        connection.prepare_cached("COMMIT")?.execute(())?;
+        state.publish(shared);
+        if shared.full.swap(false, Ordering::Relaxed) {
             tracing::info!("the store's disk has room again");
         }
         Ok(())
-    }
-
-    /// Does one operation. Where it meets a fault, it is told with the rest of the transaction.
-    fn apply(&mut self, operation: Operation, outcomes: &mut Vec<Outcome>) -> Result<(), Fault> {
-        let (connection, shared, state) = (&self.connection, &*self.shared, &mut self.state);
-        // The outcome is noted first and the fault returned after, so that nobody is left without
-        // an answer.
-        let failed;
-        let outcome = match operation {
-            Operation::Accept(accept, reply) => {
-                let result = state.accept(connection, shared, *accept);
-                let (outcome, fault) = split(result, Ok(Accepted::Duplicate));
-                failed = fault;
-                Outcome::Accept(reply, outcome)
-            }
-            Operation::Seen(ask, reply) => {
-                let result = state.seen(connection, &ask).map_err(Fault::from);
-                let (outcome, fault) = split(result, false);
-                failed = fault;
-                Outcome::Seen(reply, outcome)
-            }
-            Operation::Plan(append, reply) => {
-                let result = state.plan(connection, shared, &append);
-                let (outcome, fault) = split(result, Ok(()));
-                failed = fault;
-                Outcome::Plan(reply, outcome)
-            }
-            Operation::Claim(claims, reply) => {
-                let result = claims
-                    .iter()
-                    .map(|claim| outcome::claim(connection, claim))
-                    .collect::<Result<_, _>>()
-                    .map_err(Fault::from);
-                let (outcome, fault) = split(result, Vec::new());
-                failed = fault;
-                Outcome::Each(reply, outcome)
-            }
-            Operation::Finish(finishes, reply) => {
-                let result = finishes
-                    .iter()
-                    .map(|finish| state.finish(connection, finish))
-                    .collect::<Result<_, _>>()
-                    .map_err(Fault::from);
-                let (outcome, fault) = split(result, Vec::new());
-                failed = fault;
-                Outcome::Each(reply, outcome)
-            }
-            Operation::Remove(victims, reply) => {
-                let result = state
-                    .remove(connection, shared, &victims)
-                    .map_err(Fault::from);
-                let (outcome, fault) = split(result, Purged::default());
-                failed = fault;
-                Outcome::Remove(reply, outcome)
-            }
-            // Taken out before.
-            Operation::Close(reply) => {
-                answer(reply, Ok(()));
-                return Ok(());
-            }
-        };
-        outcomes.push(outcome);
-        failed.map_or(Ok(()), Err)
     }
 
     /// After a failed transaction: back to what is committed, or to an end.
@@ -367,6 +313,64 @@ impl Writer {
         }
         closed.map_err(|error| Fault::from(error).error())
     }
+}
+
+/// Does one operation. Where it meets a fault, it is told with the rest of the transaction.
+fn apply<'a>(
+    operation: Operation,
+    connection: &'a Connection,
+    insert: &mut Insert<'a>,
+    shared: &Shared,
+    state: &mut State,
+) -> (Option<Outcome>, Option<Fault>) {
+    let (outcome, failed) = match operation {
+        Operation::Accept(accept, reply) => {
+            let result = state.accept(connection, insert, shared, *accept);
+            let (outcome, fault) = split(result, Ok(Accepted::Duplicate));
+            (Outcome::Accept(reply, outcome), fault)
+        }
+        Operation::Seen(ask, reply) => {
+            let result = state.seen(connection, &ask).map_err(Fault::from);
+            let (outcome, fault) = split(result, false);
+            (Outcome::Seen(reply, outcome), fault)
+        }
+        Operation::Plan(append, reply) => {
+            let result = state.plan(connection, shared, &append);
+            let (outcome, fault) = split(result, Ok(()));
+            (Outcome::Plan(reply, outcome), fault)
+        }
+        Operation::Claim(claims, reply) => {
+            let result = claims
+                .iter()
+                .map(|claim| outcome::claim(connection, claim))
+                .collect::<Result<_, _>>()
+                .map_err(Fault::from);
+            let (outcome, fault) = split(result, Vec::new());
+            (Outcome::Each(reply, outcome), fault)
+        }
+        Operation::Finish(finishes, reply) => {
+            let result = finishes
+                .iter()
+                .map(|finish| state.finish(connection, finish))
+                .collect::<Result<_, _>>()
+                .map_err(Fault::from);
+            let (outcome, fault) = split(result, Vec::new());
+            (Outcome::Each(reply, outcome), fault)
+        }
+        Operation::Remove(victims, reply) => {
+            let result = state
+                .remove(connection, shared, &victims)
+                .map_err(Fault::from);
+            let (outcome, fault) = split(result, Purged::default());
+            (Outcome::Remove(reply, outcome), fault)
+        }
+        // Taken out before.
+        Operation::Close(reply) => {
+            answer(reply, Ok(()));
+            return (None, None);
+        }
+    };
+    (Some(outcome), failed)
 }
 
 /// What those are told who come after the end.
