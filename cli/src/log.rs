@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use hookswitch_receiver::log::Json;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
@@ -41,7 +42,7 @@ pub fn init(format: Format) -> Reader {
         .with_writer(std::io::stderr);
     // A second call, as tests may make, changes nothing.
     let _already_set = if json {
-        logs.json().flatten_event(true).try_init()
+        logs.event_format(Json).try_init()
     } else {
         logs.compact()
             .with_target(false)

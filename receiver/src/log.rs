@@ -4,6 +4,10 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
+mod json;
+
+pub use json::Json;
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -32,7 +36,7 @@ pub fn init(format: Format) {
         .with_writer(std::io::stderr);
     // A second call, as tests may make, changes nothing.
     let _already_set = if json {
-        logs.json().flatten_event(true).try_init()
+        logs.event_format(Json).try_init()
     } else {
         logs.compact()
             .with_target(false)
