@@ -20,17 +20,17 @@
 //! normalised, so there is one spelling of each, here and in whatever proxy stands before. The query
 //! is not part of it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
+use bytes::Bytes;
 use hookswitch_crds::key::ObjectKey;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, request};
+use hyper::body::{Body, Incoming};
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
@@ -43,6 +43,7 @@ use crate::config::Follow;
 use crate::event::{Disposition, Event};
 use crate::extract;
 use crate::metrics::{Metrics, OTHER};
+use crate::serve;
 use crate::store::{self, Accepted, NewEvent, Store};
 use crate::verify::{Error as Refusal, Refused, Request, Verified, canonical_range};
 use crate::wake::Wake;
@@ -132,37 +133,30 @@ impl Default for Settings {
     }
 }
 
-/// The service of the hooks' address: every path and method is ingress's to answer.
-pub fn router(options: Options) -> Router {
-    Router::new()
-        .fallback(receive)
-        .with_state(Arc::new(Ingress::new(options)))
+/// The service of the hooks' address: every path and method is its to answer.
+#[derive(Clone)]
+pub struct Hooks(Arc<Ingress>);
+
+impl Hooks {
+    /// The service, by the configuration as it is at each request.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self(Arc::new(Ingress::new(options)))
+    }
+
+    /// The answer to a request, given the address that it came from.
+    pub async fn receive<B>(&self, request: HttpRequest<B>, peer: SocketAddr) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
+        self.0.receive(request, peer).await
+    }
 }
 
-/// Answers a request, counts the answer, and logs it where it is a refusal.
-async fn receive(State(ingress): State<Arc<Ingress>>, request: HttpRequest) -> Response {
-    let started = Instant::now();
-    let version = request.version();
-    let mut trail = Trail::default();
-    let answer = match ingress.answer(request, started, &mut trail).await {
-        Ok(answer) => answer,
-        Err(answer) => {
-            ingress.log(&trail, &answer);
-            answer
-        }
-    };
-    match &trail.site {
-        Some(site) => {
-            site.count(answer.outcome);
-            site.ack_seconds().observe(started.elapsed().as_secs_f64());
-        }
-        None => ingress
-            .metrics
-            .requests
-            .with_label_values(&[OTHER, answer.outcome])
-            .inc(),
+impl serve::Service for Hooks {
+    async fn answer(self, request: HttpRequest<Incoming>, peer: SocketAddr) -> Response {
+        self.receive(request, peer).await
     }
-    answer.into_response(version)
 }
 
 /// What is known of a request when its answer is given.
@@ -216,15 +210,49 @@ impl Ingress {
         }
     }
 
+    /// Answers a request, counts the answer, and logs it where it is a refusal.
+    async fn receive<B>(&self, request: HttpRequest<B>, peer: SocketAddr) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
+        let started = Instant::now();
+        let version = request.version();
+        let mut trail = Trail::default();
+        let answer = match self.answer(request, peer, started, &mut trail).await {
+            Ok(answer) => answer,
+            Err(answer) => {
+                self.log(&trail, &answer);
+                answer
+            }
+        };
+        match &trail.site {
+            Some(site) => {
+                site.count(answer.outcome);
+                site.ack_seconds().observe(started.elapsed().as_secs_f64());
+            }
+            None => self
+                .metrics
+                .requests
+                .with_label_values(&[OTHER, answer.outcome])
+                .inc(),
+        }
+        answer.into_response(version)
+    }
+
     /// The answer to a request: an `Err` is a refusal, to be logged.
-    async fn answer(
+    async fn answer<B>(
         &self,
-        request: HttpRequest,
+        request: HttpRequest<B>,
+        peer: SocketAddr,
         started: Instant,
         trail: &mut Trail,
-    ) -> Result<Answer, Answer> {
+    ) -> Result<Answer, Answer>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
         let (head, body) = request.into_parts();
-        let source = client::address(&head, &self.settings.trusted_proxies);
+        let trusted = &self.settings.trusted_proxies;
+        let source = client::address(peer.ip(), &head.headers, trusted);
         trail.source = Some(source);
         let site: &Arc<Site> = trail.site.insert(self.site(&head)?);
         if head.method == Method::HEAD {

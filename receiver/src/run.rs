@@ -177,7 +177,7 @@ impl Receiver {
         tls: Option<Tls>,
         settings: ingress::Settings,
     ) -> Tasks {
-        let router = ingress::router(ingress::Options {
+        let hooks = ingress::Hooks::new(ingress::Options {
             config: self.config.clone(),
             store: Arc::clone(&self.store),
             metrics: self.metrics.clone(),
@@ -190,7 +190,7 @@ impl Receiver {
         let mut tasks = Tasks::default();
         let server = serve::serve(
             listener,
-            router,
+            hooks,
             tls,
             serve::Limits::default(),
             self.draining.clone(),

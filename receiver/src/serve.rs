@@ -1,14 +1,14 @@
-//! The server: connections in, requests to the router.
+//! The server: connections in, requests to the service.
 //!
 //! ```text
-//! accept ─ slot ─ TLS handshake ─ HTTP/1.1 or HTTP/2 ─ router
+//! accept ─ slot ─ TLS handshake ─ HTTP/1.1 or HTTP/2 ─ service
 //!           │          │                  │
 //!   connections    handshake     first_request, then idle
 //! ```
 //!
 //! Invariants:
 //! - What a client holds is bounded: connections, streams of each, the size of a head, and the time
-//!   without a request. The time that a request takes is the router's to bound.
+//!   without a request. The time that a request takes is the service's to bound.
 //! - Nothing outlives [`serve`]: connections and HTTP/2 streams are its tasks.
 //! - Nothing is timed per request: one timer a connection looks whether a request came.
 
@@ -87,16 +87,42 @@ impl Default for Limits {
     }
 }
 
+/// Answers requests.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// The answer to a request, given the address that it came from.
+    fn answer(
+        self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response> + Send + 'static;
+}
+
+/// The client's address reaches handlers as `ConnectInfo<SocketAddr>`.
+impl Service for Router {
+    fn answer(
+        mut self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response> + Send + 'static {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let response = self.call(request.map(Body::new));
+        async move {
+            match response.await {
+                Ok(response) => response,
+            }
+        }
+    }
+}
+
 /// Serves until `shutdown` is cancelled, then stops accepting, lets requests end, and returns at
-/// the latest after [`Limits::drain`]. The client's address reaches handlers as
-/// `ConnectInfo<SocketAddr>`.
+/// the latest after [`Limits::drain`].
 ///
 /// Follows the certificate's files while it runs.
 ///
 /// Cancellation: dropping the future ends every connection at once.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    service: impl Service,
     tls: Option<Tls>,
     limits: Limits,
     shutdown: CancellationToken,
@@ -112,7 +138,7 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(limits.connections));
     let server = Arc::new(Server {
         http: http(&limits, &tasks, &kill),
-        router,
+        service,
         acceptor,
         limits,
         shutdown,
@@ -134,16 +160,16 @@ pub async fn serve(
 }
 
 /// What every connection needs.
-struct Server {
+struct Server<S> {
     http: Builder<Tracked>,
-    router: Router,
+    service: S,
     acceptor: Option<TlsAcceptor>,
     limits: Limits,
     shutdown: CancellationToken,
     kill: CancellationToken,
 }
 
-impl Server {
+impl<S: Service> Server<S> {
     /// The next connection, once there is room for it; `None` at the shutdown.
     async fn accept(
         &self,
@@ -199,7 +225,7 @@ impl Server {
         peer: SocketAddr,
     ) {
         let activity = Arc::new(Activity::default());
-        let service = service_fn(|request| answer(&self.router, request, peer, &activity));
+        let service = service_fn(|request| answer(&self.service, request, peer, &activity));
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let shutdown = self.shutdown.child_token();
         let mut timer = pin!(sleep(self.limits.first_request));
@@ -235,20 +261,19 @@ impl Server {
     }
 }
 
-/// Hands a request to the router.
-fn answer(
-    router: &Router,
-    mut request: Request<Incoming>,
+/// Hands a request to the service.
+fn answer<S: Service>(
+    service: &S,
+    request: Request<Incoming>,
     peer: SocketAddr,
     activity: &Arc<Activity>,
-) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+) -> impl Future<Output = Result<Response, Infallible>> + Send + use<S> {
     let running = Activity::begin(activity);
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let response = router.clone().call(request.map(Body::new));
+    let response = service.clone().answer(request, peer);
     async move {
         let response = response.await;
         drop(running);
-        response
+        Ok(response)
     }
 }
 

@@ -157,7 +157,10 @@ impl Answer {
         let body = if self.status == StatusCode::UNAUTHORIZED {
             Body::from(format!("{}{}\n", self.text, self.outcome))
         } else {
-            Body::from(self.text.into_owned())
+            match self.text {
+                Cow::Borrowed(text) => Body::from(text),
+                Cow::Owned(text) => Body::from(text),
+            }
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
+use hyper::body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
@@ -65,12 +64,15 @@ impl Drop for Reserved {
 
 /// Reads the whole body, if it has at most `limit` bytes and ends before the deadline. What has
 /// arrived counts against the budget, not what is announced.
-pub(super) async fn read(
-    body: Body,
+pub(super) async fn read<B>(
+    body: B,
     limit: usize,
     deadline: Instant,
     budget: &Budget,
-) -> Result<(Bytes, Reserved), Answer> {
+) -> Result<(Bytes, Reserved), Answer>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let announced = body.size_hint().lower();
     if usize::try_from(announced).is_ok_and(|announced| announced <= limit) {
         timeout_at(deadline, collect(body, limit, budget))
@@ -81,11 +83,10 @@ pub(super) async fn read(
     }
 }
 
-async fn collect(
-    mut body: Body,
-    limit: usize,
-    budget: &Budget,
-) -> Result<(Bytes, Reserved), Answer> {
+async fn collect<B>(mut body: B, limit: usize, budget: &Budget) -> Result<(Bytes, Reserved), Answer>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let mut reserved = budget.empty();
     // Most bodies come in one piece, which is not copied.
     let mut whole = Bytes::new();

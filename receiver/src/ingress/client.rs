@@ -4,24 +4,19 @@
 //! address belongs to a trusted proxy, the one before it is believed. What stands further left was
 //! written by strangers.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::ConnectInfo;
 use http::header::FORWARDED;
-use http::{HeaderMap, HeaderName, request};
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use crate::verify::{canonical, contains};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client. Where the connection's is not known, one that no range should hold.
-pub(super) fn address(head: &request::Parts, trusted: &[IpNet]) -> IpAddr {
-    let peer = head
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    forwarded(canonical(peer), &head.headers, trusted)
+/// The address of the client of a connection from `peer`.
+pub(super) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    forwarded(canonical(peer), headers, trusted)
 }
 
 /// A proxy writes one of the two headers, and hands on the other as a stranger may have written it.

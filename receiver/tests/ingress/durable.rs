@@ -9,7 +9,6 @@ use http::Request;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tower::ServiceExt as _;
 
 use crate::harness::{PATH, PATIENCE, Receiver, SIGNATURE, Setup, sign, tg_staff, until};
 
@@ -90,7 +89,7 @@ async fn a_store_that_hangs_holds_no_more_bodies_than_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn r5_by_default_the_answer_comes_well_before_the_sender_gives_up() {
-    let (receiver, router) = Setup::new(vec![tg_staff()]).service();
+    let (receiver, hooks) = Setup::new(vec![tg_staff()]).service();
     receiver.store.set_open(false);
     let stuck = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
     for (body, expected) in [(Body::from(EVENT), 503), (stuck, 408)] {
@@ -98,7 +97,7 @@ async fn r5_by_default_the_answer_comes_well_before_the_sender_gives_up() {
             .header(SIGNATURE, sign(EVENT))
             .body(body);
         let started = Instant::now();
-        let response = router.clone().oneshot(request.unwrap()).await.unwrap();
+        let response = hooks.receive(request.unwrap(), receiver.address).await;
         assert_eq!(response.status(), expected);
         let took = started.elapsed();
         assert!(took > Duration::from_secs(2), "{took:?}");

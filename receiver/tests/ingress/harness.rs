@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use axum::Router;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hookswitch_crds::duration::Duration as Span;
@@ -17,7 +16,7 @@ use hookswitch_crds::snapshot::{
 };
 use hookswitch_receiver::clock::Clock;
 use hookswitch_receiver::config::Publisher;
-use hookswitch_receiver::ingress::{self, Options, Settings};
+use hookswitch_receiver::ingress::{Hooks, Options, Settings};
 use hookswitch_receiver::metrics::Metrics;
 use hookswitch_receiver::serve::{self, serve};
 use hookswitch_receiver::tls::Tls;
@@ -55,7 +54,7 @@ impl Setup {
     }
 
     /// The service alone, without a socket before it.
-    pub(crate) fn service(&self) -> (Receiver, Router) {
+    pub(crate) fn service(&self) -> (Receiver, Hooks) {
         let metrics = Metrics::new().unwrap();
         let publisher = Publisher::new(metrics.clone());
         if let Some(snapshot) = self.snapshot.clone() {
@@ -73,7 +72,7 @@ impl Setup {
             metrics,
             publisher,
         };
-        let router = ingress::router(Options {
+        let hooks = Hooks::new(Options {
             config: receiver.publisher.follow(),
             store: Arc::<Recorder>::clone(&receiver.store),
             metrics: receiver.metrics.clone(),
@@ -83,18 +82,18 @@ impl Setup {
             draining: receiver.draining.clone(),
             settings: self.settings.clone(),
         });
-        (receiver, router)
+        (receiver, hooks)
     }
 
     /// The service on a free port.
     pub(crate) async fn start(self) -> Receiver {
-        let (receiver, router) = self.service();
+        let (receiver, hooks) = self.service();
         let listener = TcpListener::bind(receiver.address).await.unwrap();
         Receiver {
             address: listener.local_addr().unwrap(),
             server: Some(tokio::spawn(serve(
                 listener,
-                router,
+                hooks,
                 self.tls,
                 self.limits,
                 receiver.shutdown.clone(),
