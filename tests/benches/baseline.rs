@@ -1,11 +1,13 @@
-//! What Hookswitch is measured against: three small servers, each one step more than the last.
+//! What Hookswitch is measured against: four small servers, each one step more than the last.
 //!
 //! `bare` reads the body and answers 200. `hmac` verifies too. `floor` also makes the body durable:
 //! one writer takes what has queued up, appends it to a plain file, syncs once, and answers all. That
 //! is the least that a server can do which answers 200 only for what survives a loss of power.
+//! `fields` is the floor that also reads from the body what a receiver has to know of it.
 //!
 //! Each runs in a process of its own: this program, started again with `serve`.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -19,6 +21,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::serve::ListenerExt;
 use hmac::Mac;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +33,23 @@ pub(crate) const BARE: &str = "bare";
 pub(crate) const HMAC: &str = "hmac";
 /// Makes the body durable too.
 pub(crate) const FLOOR: &str = "floor";
+/// Reads the attributes of the event too.
+pub(crate) const FIELDS: &str = "fields";
+
+/// What a receiver reads from a body: what it is, whether it came before, and where it belongs.
+#[derive(Deserialize)]
+struct Attributes<'a> {
+    #[serde(borrow)]
+    event_id: Cow<'a, str>,
+    #[serde(borrow)]
+    event_type: Cow<'a, str>,
+    #[serde(borrow)]
+    timestamp: Cow<'a, str>,
+    #[serde(borrow)]
+    conversation_id: Cow<'a, str>,
+    #[serde(borrow)]
+    sender_type: Cow<'a, str>,
+}
 
 /// An append that waits for its sync.
 struct Append {
@@ -42,15 +62,12 @@ pub(crate) fn serve(kind: &str, data: &Path) -> Result<()> {
     let router = match kind {
         BARE => Router::new().route("/", post(bare)),
         HMAC => Router::new().route("/", post(verified)),
-        FLOOR => {
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(data.join("floor.log"))?;
-            let (sender, receiver) = mpsc::channel(4096);
-            thread::spawn(move || write(file, receiver));
-            Router::new().route("/", post(durable)).with_state(sender)
-        }
+        FLOOR => Router::new()
+            .route("/", post(durable))
+            .with_state(writer(data)?),
+        FIELDS => Router::new()
+            .route("/", post(read))
+            .with_state(writer(data)?),
         other => bail!("no baseline named {other}"),
     };
     tokio::runtime::Runtime::new()?.block_on(async {
@@ -86,6 +103,43 @@ async fn durable(
     if !verify(&headers, &body) {
         return StatusCode::UNAUTHORIZED;
     }
+    append(&writer, body).await
+}
+
+async fn read(
+    State(writer): State<mpsc::Sender<Append>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    if !verify(&headers, &body) {
+        return StatusCode::UNAUTHORIZED;
+    }
+    let complete = serde_json::from_slice(&body).is_ok_and(|attributes: Attributes<'_>| {
+        let Attributes {
+            event_id,
+            event_type,
+            timestamp,
+            conversation_id,
+            sender_type,
+        } = attributes;
+        let texts = [
+            event_id,
+            event_type,
+            timestamp,
+            conversation_id,
+            sender_type,
+        ];
+        texts.iter().all(|text| !text.is_empty())
+    });
+    if complete {
+        append(&writer, body).await
+    } else {
+        StatusCode::BAD_REQUEST
+    }
+}
+
+/// Hands a body to the writer, and waits until it is durable.
+async fn append(writer: &mpsc::Sender<Append>, body: Bytes) -> StatusCode {
     let (sender, receiver) = oneshot::channel();
     let append = Append {
         body,
@@ -95,6 +149,17 @@ async fn durable(
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     StatusCode::OK
+}
+
+/// Starts the writer on a new file.
+fn writer(data: &Path) -> Result<mpsc::Sender<Append>> {
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(data.join("floor.log"))?;
+    let (sender, receiver) = mpsc::channel(4096);
+    thread::spawn(move || write(file, receiver));
+    Ok(sender)
 }
 
 fn verify(headers: &HeaderMap, body: &[u8]) -> bool {

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::certificate::Certificate;
 use crate::load::Load;
-use crate::machine;
 use crate::numbers::{float, mebibytes, median, median_duration, millis, thousands};
 use crate::process::Process;
 use crate::report::{Aim, Section};
@@ -33,7 +32,7 @@ pub(crate) fn planning(settings: &Settings) -> Result<Section> {
         for _ in 0..settings.rounds.min(3) {
             let folder = settings.folder()?;
             drop(Process::fill(folder.path(), EVENTS, 0)?);
-            machine::wait_until_quiet(settings.patience)?;
+            settings.patience.wait_until_quiet()?;
             let hookswitch = Hookswitch::start(
                 folder.path(),
                 &Setup {
@@ -79,7 +78,7 @@ pub(crate) fn delivering(settings: &Settings) -> Result<Section> {
         for _ in 0..settings.rounds.min(3) {
             let folder = settings.folder()?;
             drop(Process::fill(folder.path(), EVENTS, lanes)?);
-            machine::wait_until_quiet(settings.patience)?;
+            settings.patience.wait_until_quiet()?;
             let sink = Sink::start()?;
             let hookswitch = Hookswitch::start(folder.path(), &with_sink(&sink, lanes))?;
             let arrivals = sink.wait_for(EVENTS)?;
@@ -109,7 +108,7 @@ pub(crate) fn whole_way(settings: &Settings) -> Result<Section> {
         let mut acks = Vec::new();
         let mut deliveries = Vec::new();
         for _ in 0..settings.rounds.min(3) {
-            machine::wait_until_quiet(settings.patience)?;
+            settings.patience.wait_until_quiet()?;
             let folder = settings.folder()?;
             let sink = Sink::start()?;
             let hookswitch = Hookswitch::start(folder.path(), &with_sink(&sink, 1))?;

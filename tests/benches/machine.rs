@@ -1,5 +1,6 @@
 //! The machine, without its name: what a reader needs to compare.
 
+use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -140,17 +141,45 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Waits until other processes use next to nothing, for a while at most.
-pub(crate) fn wait_until_quiet(patience: Duration) -> Result<()> {
-    let begin = Instant::now();
-    while begin.elapsed() < patience {
-        let others = Others::start()?;
-        thread::sleep(Duration::from_millis(300));
-        if others.share(Duration::ZERO)? < QUIET {
-            return Ok(());
-        }
+/// How long a bench waits in all for other processes to leave the machine alone. Used up, it measures as
+/// things are, and the report says how they were.
+#[derive(Debug)]
+pub(crate) struct Patience(Cell<Duration>);
+
+impl Patience {
+    /// So much of it.
+    pub(crate) const fn new(patience: Duration) -> Self {
+        Self(Cell::new(patience))
     }
-    Ok(())
+
+    /// Whether any is left.
+    pub(crate) fn has_some(&self) -> bool {
+        !self.0.get().is_zero()
+    }
+
+    /// Uses some up.
+    pub(crate) fn spend(&self, time: Duration) {
+        self.0.set(self.0.get().saturating_sub(time));
+    }
+
+    /// Waits until other processes use next to nothing, for as long as there is patience.
+    pub(crate) fn wait_until_quiet(&self) -> Result<()> {
+        while self.has_some() {
+            let begin = Instant::now();
+            let others = Others::start()?;
+            thread::sleep(Duration::from_millis(300));
+            if is_quiet(others.share(Duration::ZERO)?) {
+                return Ok(());
+            }
+            self.spend(begin.elapsed());
+        }
+        Ok(())
+    }
+}
+
+/// Lets what disturbs pass.
+pub(crate) fn pause() {
+    thread::sleep(Duration::from_secs(1));
 }
 
 /// Measures what processes that are not part of the bench use meanwhile.

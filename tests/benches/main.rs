@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use machine::Patience;
 use report::Section;
 
 /// How long and how often to measure.
@@ -39,8 +40,8 @@ pub(crate) struct Settings {
     pub(crate) warm_up: Duration,
     /// Each measured run.
     pub(crate) measure: Duration,
-    /// How long to wait before a run until other processes leave the machine alone.
-    pub(crate) patience: Duration,
+    /// For other processes to leave the machine alone.
+    pub(crate) patience: Patience,
     /// Measure what takes many minutes too.
     pub(crate) full: bool,
     /// On the disk that is measured.
@@ -57,8 +58,10 @@ impl Settings {
         Ok(Self {
             rounds: number("HOOKSWITCH_BENCH_ROUNDS", 5)?,
             warm_up: Duration::from_secs(1),
-            measure: Duration::from_secs(number("HOOKSWITCH_BENCH_SECONDS", 5)?.into()),
-            patience: Duration::from_secs(number("HOOKSWITCH_BENCH_PATIENCE", 60)?.into()),
+            measure: Duration::from_secs(number("HOOKSWITCH_BENCH_SECONDS", 4)?.into()),
+            patience: Patience::new(Duration::from_secs(
+                number("HOOKSWITCH_BENCH_PATIENCE", 180)?.into(),
+            )),
             full: number("HOOKSWITCH_BENCH_FULL", 0)? != 0,
             scratch: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
         })

@@ -33,6 +33,10 @@ pub(crate) struct Setup {
     pub(crate) sink: Option<SocketAddr>,
     /// Certificate and key, for TLS.
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// The subscription is suspended: what comes in is kept, and nothing is planned.
+    pub(crate) suspended: bool,
+    /// Only warnings are logged: no line an event.
+    pub(crate) quiet: bool,
 }
 
 /// A running `hookswitch run`.
@@ -61,8 +65,10 @@ impl Setup {
              spec:\n  \
                provider: TGStaff\n  \
                verification: {{hmac: {{secretRefs: [{{name: keys, key: signing-key}}]}}}}\n  \
-               limits: {{storedBytes: 64Gi}}\n",
+               limits: {{storedBytes: 64Gi}}\n  \
+               suspend: {}\n",
             std::str::from_utf8(SIGNING_KEY)?,
+            self.suspended,
         );
         for (number, rules) in chunks(self.silent_rules, RULES_OF_A_ROUTE) {
             route(&mut yaml, &format!("silent-{number}"), 1, &self.url())?;
@@ -158,6 +164,11 @@ impl Hookswitch {
         // Each event is a line of the log; what a terminal would do with it is not what is measured.
         if std::env::var_os("HOOKSWITCH_BENCH_LOG").is_none() {
             command.stderr(Stdio::null());
+        }
+        if setup.quiet {
+            command.env("RUST_LOG", "warn");
+        } else {
+            command.env_remove("RUST_LOG");
         }
         if let Some((certificate, key)) = &setup.tls {
             command
