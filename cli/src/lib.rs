@@ -5,9 +5,15 @@
 //! files ─ project (the operator's compile) ─┬─ lint: print what is wrong
 //!                                           ├─ run:  publish to the receiver, follow edits
 //!                                           └─ send: sign as the subscription says ─ POST
+//!
+//! events, explain, dead-letters, replay ─ ask ─ a receiver's admin API, here or in a cluster
 //! ```
 
+mod ask;
+mod dead_letters;
 pub mod diagnostic;
+mod events;
+mod explain;
 pub mod files;
 mod generations;
 mod lint;
@@ -16,12 +22,14 @@ pub mod mock;
 mod output;
 mod project;
 mod provider;
+mod replay;
 mod run;
 pub mod sample;
 mod send;
 pub mod sign;
 mod signals;
 mod state;
+mod table;
 
 use std::process::ExitCode;
 
@@ -36,7 +44,7 @@ const LISTEN: &str = "127.0.0.1:8080";
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
-  1  the answer is no: lint found errors, or a request was not answered with 200
+  1  the answer is no: lint found errors, a request was not answered with 200, no such event is kept
   2  it could not be tried: wrong options, files or addresses
 
 Documentation: docs/getting-started.md";
@@ -66,6 +74,21 @@ enum Command {
     /// Send an event as a sender would, signed as a subscription wants it
     #[command(after_help = send::EXAMPLES)]
     Send(Box<send::Args>),
+    /// List events: what came in, and what became of it
+    #[command(after_help = events::EXAMPLES)]
+    Events(Box<events::Args>),
+    /// Tell all about an event: why each rule fired or not, what was sent, what came back
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(Box<explain::Args>),
+    /// Look at deliveries that were given up; attempt them again, or remove them
+    #[command(after_help = dead_letters::EXAMPLES)]
+    DeadLetters {
+        #[command(subcommand)]
+        command: Box<dead_letters::Command>,
+    },
+    /// Give events the deliveries that they lack, by the rules that are in use now
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(Box<replay::Args>),
     /// Stand in for a system that Hookswitch delivers to
     Mock {
         #[command(subcommand)]
@@ -111,6 +134,10 @@ impl Cli {
             Command::Run(args) => run::run(*args).await,
             Command::Lint(args) => lint::run(&args),
             Command::Send(args) => send::run(*args).await,
+            Command::Events(args) => events::run(*args).await,
+            Command::Explain(args) => explain::run(*args).await,
+            Command::DeadLetters { command } => dead_letters::run(*command).await,
+            Command::Replay(args) => replay::run(*args).await,
             Command::Mock { mock } => mock.run().await.map(|()| Verdict::Yes),
             Command::Completions { shell } => {
                 let mut script = Vec::new();

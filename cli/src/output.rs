@@ -17,3 +17,18 @@ pub(crate) fn line(text: Arguments<'_>) {
     // A reader that went away, as `head` does, is no failure of ours.
     let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
 }
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Tells how far a long piece of work has come, on standard error.
+pub(crate) fn progress(text: Arguments<'_>) {
+    // Where nobody reads it, the work goes on.
+    let _closed = writeln!(std::io::stderr(), "{text}");
+}

@@ -26,7 +26,7 @@ use anyhow::{Context as _, bail};
 use hookswitch_receiver::clock::Clock;
 use hookswitch_receiver::config::Publisher;
 use hookswitch_receiver::metrics::Metrics;
-use hookswitch_receiver::{ingress, run as receiver, tls};
+use hookswitch_receiver::{admin, ingress, run as receiver, tls};
 use ipnet::IpNet;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -66,6 +66,9 @@ pub(crate) struct Args {
     /// Where /livez, /readyz and /metrics stand
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "IP:PORT")]
     metrics: SocketAddr,
+    /// Where `hookswitch events`, `explain`, `dead-letters` and `replay` ask; loopback only
+    #[arg(long, default_value = admin::LISTEN, value_name = "IP:PORT", value_parser = admin::loopback)]
+    admin: SocketAddr,
     /// Where events and the last good configuration are kept; made if it is not there
     #[arg(long, default_value = ".hookswitch", value_name = "DIR")]
     data: PathBuf,
@@ -134,6 +137,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
     let options = receiver::Options {
         listen: args.listen,
         metrics: args.metrics,
+        admin: Some(args.admin),
         data: args.data,
         tls,
         ingress: ingress::Settings {

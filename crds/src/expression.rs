@@ -25,6 +25,7 @@ use cel::{Context, Env, ExecutionError, Value};
 use serde_json::Value as Json;
 
 mod check;
+mod conjuncts;
 mod names;
 mod path;
 mod value;
@@ -32,6 +33,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use conjuncts::conjuncts;
 pub(crate) use names::nearest;
 pub use value::Variables;
 

@@ -8,6 +8,7 @@
 //!              deliver ─ store.claim ─ send ─ store.finish
 //! ```
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod deliver;

@@ -48,7 +48,12 @@ async fn receive(args: Args) -> anyhow::Result<()> {
         copy: args.snapshot_copy,
     };
     let on_listening = |listening: run::Listening| {
-        tracing::info!(hooks = %listening.hooks, metrics = %listening.metrics, "receiving");
+        tracing::info!(
+            hooks = %listening.hooks,
+            metrics = %listening.metrics,
+            admin = listening.admin.map(tracing::field::display),
+            "receiving"
+        );
     };
     let serve = async {
         let served = run::run(

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use hookswitch_crds::duration::Duration;
 use ipnet::IpNet;
 
-use crate::{ingress, log, run, tls};
+use crate::{admin, ingress, log, run, tls};
 
 /// Receives, verifies, keeps, routes and delivers webhooks, as the operator's snapshot says.
 #[derive(Debug, clap::Parser)]
@@ -34,6 +34,9 @@ pub struct Args {
     /// Where /livez, /readyz and /metrics stand
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
     metrics: SocketAddr,
+    /// Where the admin API stands, for `hookswitch explain` and others by port-forward; loopback only
+    #[arg(long, default_value = admin::LISTEN, value_name = "ADDRESS", value_parser = admin::loopback)]
+    admin: SocketAddr,
     /// Where events are kept; made if it is not there
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -65,6 +68,7 @@ impl Args {
         run::Options {
             listen: self.listen,
             metrics: self.metrics,
+            admin: Some(self.admin),
             data: self.data.clone(),
             tls: certificate.map(|(certificate, key)| tls::Files::new(certificate, key)),
             ingress: ingress::Settings {

@@ -44,11 +44,13 @@ use crate::store::{GuardAnswer, GuardQuestion, StoredEvent};
 mod guard;
 mod render;
 mod rules;
+pub mod why;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use guard::Overlay;
+pub use render::again;
 
 /// An event with its rules decided and its bodies rendered; the loop guard is still to be asked.
 #[derive(Debug)]

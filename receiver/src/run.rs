@@ -21,11 +21,12 @@ use crate::config::Follow;
 use crate::metrics::Metrics;
 use crate::observe::{self, Observed};
 use crate::plan::Lane;
+use crate::store::archive::Archive;
 use crate::store::embedded::{self, Embedded};
 use crate::store::{self, Store};
 use crate::tls::{self, Tls};
 use crate::wake::Wake;
-use crate::{deliver, ingress, janitor, planner, serve};
+use crate::{admin, deliver, ingress, janitor, planner, serve};
 
 /// How a receiver is set up.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where `/livez`, `/readyz` and `/metrics` stand.
     pub metrics: SocketAddr,
+    /// Where the admin API stands; `None` serves none. It has no login: loopback only.
+    pub admin: Option<SocketAddr>,
     /// Where events are kept.
     pub data: PathBuf,
     /// Certificate and key; `None` serves plain HTTP.
@@ -54,6 +57,8 @@ pub struct Listening {
     pub hooks: SocketAddr,
     /// Health and metrics.
     pub metrics: SocketAddr,
+    /// The admin API.
+    pub admin: Option<SocketAddr>,
 }
 
 /// Why a receiver did not start, or ended before it was told to.
@@ -73,7 +78,7 @@ pub enum Error {
     /// An address could not be listened on.
     #[error("listening on {address} for {what}: {source}")]
     Listen {
-        /// `webhooks` or `metrics`.
+        /// `webhooks`, `metrics` or `admin`.
         what: &'static str,
         /// The address.
         address: SocketAddr,
@@ -114,9 +119,16 @@ pub async fn run(
     let store = open(&options, &metrics).await?;
     let hooks = listen("webhooks", options.listen).await?;
     let health = listen("metrics", options.metrics).await?;
+    let admin = match options.admin {
+        Some(asked) => Some((listen("admin", asked).await?, asked)),
+        None => None,
+    };
     on_listening(Listening {
         hooks: address(&hooks, options.listen),
         metrics: address(&health, options.metrics),
+        admin: admin
+            .as_ref()
+            .map(|(listener, asked)| address(listener, *asked)),
     });
 
     let receiver = Receiver {
@@ -132,7 +144,8 @@ pub async fn run(
         stop: CancellationToken::new(),
     };
     let mut intake = receiver.intake(hooks, tls, options.ingress);
-    let mut work = receiver.work(health, options.drain);
+    let admin = admin.map(|(listener, _)| listener);
+    let mut work = receiver.work(health, admin, options.drain);
     let fault = tokio::select! {
         () = shutdown.cancelled() => None,
         ended = intake.first_to_end() => Some(ended),
@@ -151,7 +164,7 @@ pub async fn run(
 
 /// What the tasks of a receiver share.
 struct Receiver {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Archive>,
     config: Follow,
     metrics: Metrics,
     clock: Clock,
@@ -179,7 +192,7 @@ impl Receiver {
     ) -> Tasks {
         let hooks = ingress::Hooks::new(ingress::Options {
             config: self.config.clone(),
-            store: Arc::clone(&self.store),
+            store: self.store(),
             metrics: self.metrics.clone(),
             clock: self.clock,
             accepted: self.accepted.clone(),
@@ -200,9 +213,9 @@ impl Receiver {
     }
 
     /// What works on them, and tells about it.
-    fn work(&self, health: TcpListener, drain: Duration) -> Tasks {
+    fn work(&self, health: TcpListener, admin: Option<TcpListener>, drain: Duration) -> Tasks {
         let planner = planner::run(planner::Options {
-            store: Arc::clone(&self.store),
+            store: self.store(),
             config: self.config.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock,
@@ -211,7 +224,7 @@ impl Receiver {
             shutdown: self.stop.clone(),
         });
         let deliver = deliver::run(deliver::Options {
-            store: Arc::clone(&self.store),
+            store: self.store(),
             config: self.config.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock,
@@ -220,14 +233,14 @@ impl Receiver {
             drain,
         });
         let janitor = janitor::run(
-            Arc::clone(&self.store),
+            self.store(),
             self.config.clone(),
             self.clock,
             self.stop.clone(),
         );
         let router = observe::router(Observed {
             config: self.config.clone(),
-            store: Arc::clone(&self.store),
+            store: self.store(),
             metrics: self.metrics.clone(),
             clock: self.clock,
             leaving: self.leaving.clone(),
@@ -244,7 +257,35 @@ impl Receiver {
         tasks.spawn_fallible("delivery engine", deliver);
         tasks.spawn("janitor", janitor);
         tasks.spawn("metrics server", observe);
+        if let Some(listener) = admin {
+            tasks.spawn("admin server", self.admin(listener));
+        }
         tasks
+    }
+
+    /// What answers a person's questions.
+    fn admin(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + use<> {
+        let router = admin::router(admin::Options {
+            store: Arc::clone(&self.store),
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock,
+            lanes: self.lanes.clone(),
+            shutdown: self.stop.clone(),
+        });
+        serve::serve(
+            listener,
+            router,
+            None,
+            serve::Limits::default(),
+            self.stop.clone(),
+        )
+    }
+
+    /// As most tasks see it.
+    fn store(&self) -> Arc<dyn Store> {
+        let store: Arc<dyn Store> = Arc::<dyn Archive>::clone(&self.store);
+        store
     }
 
     /// Is unready and serves, until load balancers had time to see it; gives the task that ended
@@ -287,7 +328,7 @@ impl Receiver {
     }
 }
 
-async fn open(options: &Options, metrics: &Metrics) -> Result<Arc<dyn Store>, Error> {
+async fn open(options: &Options, metrics: &Metrics) -> Result<Arc<dyn Archive>, Error> {
     let settings = embedded::Options {
         dir: options.data.clone(),
         metrics: metrics.clone(),

@@ -21,6 +21,8 @@
 //! - A failed sync stops the engine: all that follows is [`Error::Stopped`], until a restart has
 //!   read back what is really on the disk. A full disk is [`Error::Full`], and heals by itself.
 //!
+//! What a person asks of it, and does to what has ended, is in [`archive`].
+//!
 //! No operation is a general transaction, so that both engines can hold the trait. How NATS JetStream
 //! does each is said beside it.
 
@@ -38,6 +40,7 @@ use crate::plan::{
     DeadReason, FrozenBody, FrozenRequest, Lane, NewDelivery, Plan, Suppression, Verdict,
 };
 
+pub mod archive;
 pub mod embedded;
 
 /// A future of the store's; dropping it does not undo an append that is under way.
@@ -203,7 +206,7 @@ pub struct StoredDelivery {
     pub request: FrozenRequest,
     /// Attempts claimed so far.
     pub attempts: u32,
-    /// When it was planned.
+    /// When it was planned, or replayed, or retried last: `giveUpAfter` counts from then.
     pub planned_at: Timestamp,
     /// When it is to be attempted next.
     pub due: Timestamp,
@@ -341,6 +344,8 @@ pub struct DeliveryRecord {
     pub rule: String,
     /// What every attempt sends; `None` where it could not be rendered.
     pub request: Option<FrozenRequest>,
+    /// When it was planned, or replayed, or retried last.
+    pub planned_at: Timestamp,
     /// Where it stands.
     pub state: DeliveryState,
     /// Each attempt, oldest first; the first 5 and the last 20 of many.
@@ -366,7 +371,7 @@ pub enum DeliveryState {
 }
 
 /// An attempt.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AttemptRecord {
     /// Counts from 1.
     pub number: u32,

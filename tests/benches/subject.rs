@@ -159,6 +159,7 @@ impl Hookswitch {
             .arg(data(folder))
             .args(["--listen", &hooks.to_string()])
             .args(["--metrics", &metrics.to_string()])
+            .args(["--admin", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         // Each event is a line of the log; what a terminal would do with it is not what is measured.

@@ -91,6 +91,8 @@ pub struct Hookswitch {
     pub hooks: SocketAddr,
     /// Where health and metrics stand.
     pub metrics: SocketAddr,
+    /// Where the admin API stands.
+    pub admin: SocketAddr,
     child: Child,
     output: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
@@ -122,11 +124,12 @@ impl Hookswitch {
         let mut this = Self {
             hooks: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics: SocketAddr::from(([127, 0, 0, 1], 0)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             child,
             output,
             readers,
         };
-        let (hooks, metrics) = wait::until(
+        let (hooks, metrics, admin) = wait::until(
             "the program to listen",
             Duration::from_secs(30),
             async || {
@@ -139,6 +142,7 @@ impl Hookswitch {
         .await;
         this.hooks = hooks;
         this.metrics = metrics;
+        this.admin = admin;
         wait::until(
             "the program to be ready",
             Duration::from_secs(30),
@@ -168,12 +172,12 @@ impl Hookswitch {
     }
 
     /// The log's line that tells the addresses.
-    fn listening(&self) -> Option<(SocketAddr, SocketAddr)> {
+    fn listening(&self) -> Option<(SocketAddr, SocketAddr, SocketAddr)> {
         self.output().lines().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
             let fields = line.get("fields").unwrap_or(&line);
             let address = |name: &str| fields.get(name)?.as_str()?.parse().ok();
-            Some((address("hooks")?, address("metrics")?))
+            Some((address("hooks")?, address("metrics")?, address("admin")?))
         })
     }
 
@@ -268,6 +272,8 @@ fn command(config: &Path, data: &Path) -> tokio::process::Command {
             "--listen",
             "127.0.0.1:0",
             "--metrics",
+            "127.0.0.1:0",
+            "--admin",
             "127.0.0.1:0",
             "--log-format",
             "json",

@@ -126,9 +126,10 @@ impl Installation {
     fn start(&self, of: &Pod, pod: &str, replaced: &[String]) -> Program {
         let port = free_port();
         let metrics = format!("--metrics=127.0.0.1:{port}");
+        let admin = "--admin=127.0.0.1:0".to_owned();
         let arguments = of.arguments.iter().map(|argument| {
             let flag = argument.split('=').next();
-            let mut replaced = replaced.iter().chain([&metrics]);
+            let mut replaced = replaced.iter().chain([&metrics, &admin]);
             let replaced = replaced.find(|it| it.split('=').next() == flag);
             replaced.unwrap_or(argument).clone()
         });

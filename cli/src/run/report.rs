@@ -166,6 +166,7 @@ impl Banner {
                 tracing::info!(
                     hooks = %listening.hooks,
                     metrics = %listening.metrics,
+                    admin = listening.admin.map(tracing::field::display),
                     data = %self.data.display(),
                     send = self.command(listening.hooks),
                     "listening"
@@ -192,6 +193,9 @@ impl Banner {
             "  metrics    http://{}/metrics",
             reachable(listening.metrics)
         );
+        if let Some(admin) = listening.admin {
+            say!("  admin      http://{admin}  (hookswitch events, explain, dead-letters, replay)");
+        }
         say!("  events     kept in {}", self.data.display());
         for source in &self.sources {
             match source {

@@ -275,6 +275,7 @@ impl Quickstart {
         let (conf, data) = (self.conf(), self.data());
         let mut all = vec!["run", "-f", &conf, "--data", data.to_str().unwrap()];
         all.extend(["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
+        all.extend(["--admin", "127.0.0.1:0"]);
         all.extend(["--log-format", "text"]);
         all.extend(arguments);
         let program = Running::start(&all);
@@ -284,9 +285,16 @@ impl Quickstart {
             .next()
             .unwrap()
             .to_owned();
+        let admin = program.line(0, "  admin  ");
+        let admin = admin.split_whitespace().nth(1).unwrap().to_owned();
         // The last line of what it says at the start.
         program.line(0, " send --provider ");
-        Serving { program, url, conf }
+        Serving {
+            program,
+            url,
+            admin,
+            conf,
+        }
     }
 }
 
@@ -294,6 +302,7 @@ impl Quickstart {
 pub(crate) struct Serving {
     pub(crate) program: Running,
     pub(crate) url: String,
+    pub(crate) admin: String,
     conf: String,
 }
 

@@ -287,6 +287,8 @@ fn what_is_kept_is_private_and_one_process_at_a_time_has_it() {
         "127.0.0.1:0",
         "--metrics",
         "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
     ]);
     assert_eq!(second.status.code(), Some(2), "{second:?}");
     assert_eq!(fs::read(&kept).unwrap(), first);

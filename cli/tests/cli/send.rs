@@ -61,6 +61,8 @@ fn r10_r12_every_provider_is_signed_as_the_receiver_wants_it() {
         "127.0.0.1:0",
         "--metrics",
         "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
         "--log-format",
         "text",
     ]);

@@ -108,6 +108,16 @@ fn envelope(event: &Event, body: Option<&Json>) -> Json {
     Json::Object(envelope)
 }
 
+/// The key of a delivery that is made again on purpose: the same for the same name, and no other's.
+#[must_use]
+pub fn again(id: Uuid, name: Uuid) -> Uuid {
+    let mut hash = Sha256::new_with_prefix(b"hookswitch again 1");
+    hash.update(name.as_bytes());
+    hash.update(id.as_bytes());
+    let digest: [u8; 32] = hash.finalize().into();
+    Builder::from_custom_bytes(digest.first_chunk().copied().unwrap_or_default()).into_uuid()
+}
+
 /// The idempotency key of a delivery: a version 8 UUID (RFC 9562) from the SHA-256 of event, route,
 /// rule and destination. The same four give the same key in every process, for ever.
 pub(super) fn delivery_id(event: Uuid, lane: &Lane, rule: &str) -> Uuid {

@@ -52,6 +52,7 @@ use crate::metrics::Metrics;
 use crate::plan::{Lane, Plan};
 
 mod accept;
+mod archive;
 mod codec;
 mod crumb;
 mod dedup;
@@ -64,6 +65,7 @@ mod read;
 mod reader;
 mod recent;
 mod remove;
+mod revive;
 mod schema;
 mod state;
 mod wal;

@@ -39,9 +39,10 @@ pub(crate) struct Delivery {
     pub(crate) new: NewDelivery,
     pub(crate) state: DeliveryState,
     pub(crate) attempts: u32,
-    records: Vec<AttemptRecord>,
-    due: Timestamp,
-    ended: Timestamp,
+    pub(crate) records: Vec<AttemptRecord>,
+    pub(crate) planned_at: Timestamp,
+    pub(crate) due: Timestamp,
+    pub(crate) ended: Timestamp,
     interrupted: bool,
 }
 
@@ -55,6 +56,25 @@ pub(crate) struct Mark {
 }
 
 impl Delivery {
+    /// A new one; it waits where one of its subject is pending.
+    pub(crate) fn planned(new: NewDelivery, at: Timestamp, waits: bool) -> Self {
+        let state = match new.dead {
+            Some(reason) => DeliveryState::Dead(reason),
+            None if waits => DeliveryState::Blocked,
+            None => DeliveryState::Pending { due: at },
+        };
+        Self {
+            new,
+            state,
+            attempts: 0,
+            records: Vec::new(),
+            planned_at: at,
+            due: at,
+            ended: at,
+            interrupted: false,
+        }
+    }
+
     pub(crate) fn is_pending(&self) -> bool {
         !matches!(
             self.state,
@@ -210,30 +230,12 @@ impl Model {
                                 && other.new.ordered_by == new.ordered_by
                         })
                 });
-            let state = match new.dead {
-                Some(reason) => DeliveryState::Dead(reason),
-                None if waits => DeliveryState::Blocked,
-                None => DeliveryState::Pending {
-                    due: plan.planned_at,
-                },
-            };
-            if let Some(write_back) = new.write_back.clone().filter(|_| new.dead.is_none()) {
-                self.write_backs
-                    .push((new.lane.clone(), write_back.subject, plan.planned_at));
-            }
+            self.count_write_back(&new, plan.planned_at);
             self.events
                 .get_mut(&plan.seq)
                 .unwrap()
                 .deliveries
-                .push(Delivery {
-                    new,
-                    state,
-                    attempts: 0,
-                    records: Vec::new(),
-                    due: plan.planned_at,
-                    ended: plan.planned_at,
-                    interrupted: false,
-                });
+                .push(Delivery::planned(new, plan.planned_at, waits));
         }
         let kept = self.events.get_mut(&plan.seq).unwrap();
         kept.ended = plan.planned_at;
@@ -246,6 +248,13 @@ impl Model {
             verdicts: plan.verdicts,
             suppressions: plan.suppressions,
         });
+    }
+
+    pub(crate) fn count_write_back(&mut self, new: &NewDelivery, at: Timestamp) {
+        if let Some(write_back) = new.write_back.clone().filter(|_| new.dead.is_none()) {
+            self.write_backs
+                .push((new.lane.clone(), write_back.subject, at));
+        }
     }
 
     pub(crate) fn claim(&mut self, claim: &Claim) -> bool {
@@ -418,6 +427,7 @@ impl Model {
                         lane: delivery.new.lane.clone(),
                         rule: delivery.new.rule.clone(),
                         request: delivery.new.request.clone(),
+                        planned_at: delivery.planned_at,
                         state: delivery.state,
                         attempts: delivery.records.clone(),
                     })
@@ -435,9 +445,9 @@ impl Model {
                 .iter()
                 .filter(in_lane)
                 .filter(|delivery| matches!(delivery.state, DeliveryState::Pending { .. }))
-                .map(move |delivery| (kept, Arc::clone(&event), delivery))
+                .map(move |delivery| (Arc::clone(&event), delivery))
         });
-        for (kept, event, delivery) in waiting {
+        for (event, delivery) in waiting {
             if delivery.due > now {
                 due.next = Some(due.next.map_or(delivery.due, |next| next.min(delivery.due)));
                 continue;
@@ -449,7 +459,7 @@ impl Model {
                 event,
                 request: delivery.new.request.clone().unwrap(),
                 attempts: delivery.attempts,
-                planned_at: kept.plan.as_ref().unwrap().planned_at,
+                planned_at: delivery.planned_at,
                 due: delivery.due,
                 interrupted: delivery.interrupted,
             });

@@ -8,6 +8,7 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::plan::{
     DeadReason, EchoMark, FrozenBody, Guard, Outcome, Plan, Suppression, Verdict, WriteBack,
 };
+use hookswitch_receiver::store::archive::Archive;
 use hookswitch_receiver::store::embedded::{Embedded, FILE};
 use hookswitch_receiver::store::{
     Answer, Claim, Error, Finish, GuardQuestion, NewEvent, Next, Purged, Retention, Store,
@@ -18,6 +19,8 @@ use uuid::Uuid;
 
 use crate::model::Model;
 use crate::support::{self, PLENTY, at, key, lane, uuid};
+
+mod archive;
 
 const SUBSCRIPTIONS: [&str; 2] = ["a", "b"];
 const LANES: [&str; 2] = ["crm", "reply"];
@@ -47,6 +50,19 @@ enum Step {
         stale: bool,
         next: u8,
         answer: Option<bool>,
+    },
+    Retry {
+        pick: usize,
+        stale: bool,
+    },
+    Discard {
+        pick: usize,
+        stale: bool,
+    },
+    Replay {
+        pick: usize,
+        deliveries: Vec<Wish>,
+        known: Option<usize>,
     },
     Purge,
     Wait(u8),
@@ -104,6 +120,14 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<usize>(), rarely()).prop_map(|(pick, stale)| Step::Claim { pick, stale }),
         6 => (any::<usize>(), rarely(), 0..4_u8, proptest::option::weighted(0.8, any::<bool>()))
             .prop_map(|(pick, stale, next, answer)| Step::Finish { pick, stale, next, answer }),
+        3 => (any::<usize>(), rarely()).prop_map(|(pick, stale)| Step::Retry { pick, stale }),
+        1 => (any::<usize>(), rarely()).prop_map(|(pick, stale)| Step::Discard { pick, stale }),
+        2 => (
+            any::<usize>(),
+            prop::collection::vec(wish(), 0..3),
+            proptest::option::of(any::<usize>()),
+        )
+            .prop_map(|(pick, deliveries, known)| Step::Replay { pick, deliveries, known }),
         2 => Just(Step::Purge),
         3 => (1..20_u8).prop_map(Step::Wait),
         1 => any::<bool>().prop_map(|crash| Step::Restart { crash }),
@@ -112,7 +136,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// An engine that can be ended and opened again.
 trait Engine {
-    fn store(&self) -> &dyn Store;
+    fn store(&self) -> &dyn Archive;
 
     /// Ends it, in order or as a crash does, and opens it on what is left.
     async fn restart(&mut self, crash: bool);
@@ -134,7 +158,7 @@ impl Dir {
 }
 
 impl Engine for Dir {
-    fn store(&self) -> &dyn Store {
+    fn store(&self) -> &dyn Archive {
         self.store.as_ref().unwrap()
     }
 
@@ -211,6 +235,25 @@ impl<E: Engine> Run<E> {
                 next,
                 answer,
             } => self.finish(pick, stale, next, answer).await,
+            Step::Retry { pick, stale } => {
+                if let Some(change) = self.change(pick, stale) {
+                    let done = self.model.retry(&change);
+                    let outcome = self.engine.store().retry(vec![change]).await.unwrap();
+                    assert_eq!(outcome, [done]);
+                }
+            }
+            Step::Discard { pick, stale } => {
+                if let Some(change) = self.change(pick, stale) {
+                    let done = self.model.discard(&change);
+                    let outcome = self.engine.store().discard(vec![change]).await.unwrap();
+                    assert_eq!(outcome, [done]);
+                }
+            }
+            Step::Replay {
+                pick,
+                deliveries,
+                known,
+            } => self.replay(pick, &deliveries, known).await,
             Step::Purge => self.purge().await,
             Step::Wait(seconds) => self.now += i64::from(seconds),
             Step::Restart { crash } => {
@@ -445,6 +488,7 @@ impl<E: Engine> Run<E> {
                 .find(|history| history.event.event.uid == event.uid);
             same(&found.as_ref(), &kept);
         }
+        self.compare_lists().await;
         store.health().unwrap();
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::fault::{Damage, ReadFault};
 use crate::event::{Disposition, Event};
 use crate::plan::{DeadReason, FrozenBody, FrozenRequest};
+use crate::store::archive::EventHead;
 use crate::store::{Answer, AttemptRecord, DeliveryState, StoredEvent};
 
 /// Bits of a delivery's key that say its place in the plan.
@@ -192,6 +193,34 @@ pub(super) fn event(row: &Row<'_>) -> Result<StoredEvent, ReadFault> {
             body,
         },
     })
+}
+
+/// Columns of an event without its body, in the order in which [`head`] reads them.
+pub(super) const HEAD: &str = "e.seq, s.namespace, s.name, e.uid, e.id, e.type, e.accepted_at, \
+     e.subject, e.sender, e.disposition, octet_length(e.body)";
+
+/// Reads an event without its body, from columns that begin with `first`.
+pub(super) fn head(row: &Row<'_>, first: usize) -> Result<EventHead, ReadFault> {
+    Ok(EventHead {
+        seq: unsigned(row.get(first)?),
+        subscription: ObjectKey {
+            namespace: row.get(first + 1)?,
+            name: row.get(first + 2)?,
+        },
+        uid: uuid(blob(row, first + 3)?)?,
+        id: row.get(first + 4)?,
+        r#type: row.get(first + 5)?,
+        accepted_at: timestamp(row.get(first + 6)?)?,
+        subject: row.get(first + 7)?,
+        sender: row.get(first + 8)?,
+        disposition: at_place(&DISPOSITIONS, row.get(first + 9)?, "disposition")?,
+        bytes: unsigned(row.get(first + 10)?),
+    })
+}
+
+/// Why a delivery is dead.
+pub(super) fn dead_reason(code: i64) -> Result<DeadReason, Damage> {
+    at_place(&DEAD_REASONS, code, "reason of a dead letter")
 }
 
 /// A column that holds bytes.

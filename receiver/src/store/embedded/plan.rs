@@ -167,7 +167,7 @@ impl State {
         Ok(bytes)
     }
 
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         connection: &Connection,
         subscription: i64,
@@ -308,7 +308,7 @@ fn has_marks(connection: &Connection, append: &Append) -> Result<bool, ReadFault
 }
 
 /// Whether a delivery of the chain is not finished.
-fn is_pending(connection: &Connection, chain: Option<i64>) -> Result<bool, ReadFault> {
+pub(super) fn is_pending(connection: &Connection, chain: Option<i64>) -> Result<bool, ReadFault> {
     let Some(chain) = chain else {
         return Ok(false);
     };

@@ -252,7 +252,7 @@ fn history_of(connection: &Connection, seq: i64) -> Result<History, ReadFault> {
     })
 }
 
-fn plan(connection: &Connection, seq: i64) -> Result<Option<PlanRecord>, ReadFault> {
+pub(super) fn plan(connection: &Connection, seq: i64) -> Result<Option<PlanRecord>, ReadFault> {
     connection
         .prepare_cached(
             "SELECT sequence, planned_at, ifnull(v.list, p.verdicts), suppressions \
@@ -284,7 +284,7 @@ fn plan(connection: &Connection, seq: i64) -> Result<Option<PlanRecord>, ReadFau
 fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<DeliveryRecord>, ReadFault> {
     let mut find = connection.prepare_cached(
         "SELECT d.id, l.namespace, l.route, l.destination, r.name, ifnull(h.shape, d.shape), b.digest, b.body, \
-         d.state, d.due, d.reason, d.tries \
+         d.state, d.due, d.reason, d.tries, d.planned_at \
          FROM delivery d JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
          LEFT JOIN shape h ON h.id = d.shape LEFT JOIN rendered b ON b.key = d.key \
          WHERE d.key >= ? AND d.key < ? ORDER BY d.key",
@@ -304,6 +304,7 @@ fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<DeliveryRecord>, 
             },
             rule: row.get(4)?,
             request: request(row, 5)?,
+            planned_at: timestamp(row.get(12)?)?,
             state: delivery_state(row.get(8)?, row.get(9)?, row.get(10)?)?,
             attempts: Tries::read(tries.as_deref())?.records()?,
         });

@@ -121,7 +121,11 @@ impl State {
     }
 
     /// Removes a dead letter, where it is still one.
-    fn remove_dead(&mut self, connection: &Connection, key: i64) -> Result<bool, ReadFault> {
+    pub(super) fn remove_dead(
+        &mut self,
+        connection: &Connection,
+        key: i64,
+    ) -> Result<bool, ReadFault> {
         let mut find = connection.prepare_cached(
             "SELECT subscription, lane, max(ended_at, planned_at) FROM delivery WHERE key = ? AND state = 4",
         )?;

@@ -150,6 +150,7 @@ CREATE INDEX delivery_pending ON delivery (lane) WHERE state <= 2;
 CREATE INDEX delivery_claimed ON delivery (state) WHERE state = 2;
 CREATE INDEX delivery_chain ON delivery (chain) WHERE state <= 2 AND chain IS NOT NULL;
 CREATE INDEX delivery_dead ON delivery (subscription, ended_at) WHERE state = 4;
+CREATE INDEX delivery_dead_place ON delivery (state) WHERE state = 4; -- by key, for lists
 
 -- Rendered bodies stand apart: they never change, the delivery's row does.
 CREATE TABLE rendered (

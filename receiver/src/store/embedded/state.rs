@@ -154,6 +154,13 @@ impl State {
         Some(subscription)
     }
 
+    /// Counts bytes for a subscription, by its row.
+    pub(super) fn add_bytes(&mut self, id: i64, bytes: u64) {
+        if let Some(subscription) = place(id).and_then(|at| self.change_subscription(at)) {
+            subscription.bytes = subscription.bytes.saturating_add(bytes);
+        }
+    }
+
     /// Takes bytes off a subscription, by its row.
     pub(super) fn release_bytes(&mut self, id: i64, bytes: u64) {
         if let Some(subscription) = place(id).and_then(|at| self.change_subscription(at)) {

@@ -21,12 +21,13 @@ use rusqlite::wal::CheckpointMode;
 use tokio::sync::{mpsc, oneshot};
 
 use super::accept::{Accept, Ask, Insert};
-use super::fault::{self, Fault};
+use super::fault::{self, Fault, ReadFault};
 use super::outcome;
 use super::plan::Append;
 use super::remove::Victims;
 use super::schema;
 use super::state::{Shared, State};
+use crate::store::archive::{DeadChange, Replay};
 use crate::store::{Accepted, Claim, Error, Finish, Purged};
 
 /// Operations that wait at most; more wait to be queued.
@@ -52,6 +53,9 @@ pub(super) enum Operation {
     Claim(Vec<Claim>, Reply<Vec<bool>>),
     Finish(Vec<Finish>, Reply<Vec<bool>>),
     Remove(Victims, Reply<Purged>),
+    Retry(Vec<DeadChange>, Reply<Vec<bool>>),
+    Discard(Vec<DeadChange>, Reply<Vec<bool>>),
+    Replay(Vec<Replay>, Reply<Vec<u64>>),
     /// Do what came before, then end.
     Close(Reply<()>),
 }
@@ -62,6 +66,7 @@ enum Outcome {
     Seen(Reply<bool>, bool),
     Plan(Reply<()>, Result<(), Error>),
     Each(Reply<Vec<bool>>, Vec<bool>),
+    Counts(Reply<Vec<u64>>, Vec<u64>),
     Remove(Reply<Purged>, Purged),
 }
 
@@ -84,6 +89,8 @@ impl Operation {
             Self::Seen(_, reply) => answer(reply, Err(error.clone())),
             Self::Plan(_, reply) | Self::Close(reply) => answer(reply, Err(error.clone())),
             Self::Claim(_, reply) | Self::Finish(_, reply) => answer(reply, Err(error.clone())),
+            Self::Retry(_, reply) | Self::Discard(_, reply) => answer(reply, Err(error.clone())),
+            Self::Replay(_, reply) => answer(reply, Err(error.clone())),
             Self::Remove(_, reply) => answer(reply, Err(error.clone())),
         }
     }
@@ -100,6 +107,7 @@ impl Outcome {
             Self::Seen(reply, outcome) => one(reply, Ok(outcome), committed),
             Self::Plan(reply, outcome) => one(reply, outcome, committed),
             Self::Each(reply, outcome) => one(reply, Ok(outcome), committed),
+            Self::Counts(reply, outcome) => one(reply, Ok(outcome), committed),
             Self::Remove(reply, outcome) => one(reply, Ok(outcome), committed),
         }
     }
@@ -340,21 +348,11 @@ fn apply<'a>(
             (Outcome::Plan(reply, outcome), fault)
         }
         Operation::Claim(claims, reply) => {
-            let result = claims
-                .iter()
-                .map(|claim| outcome::claim(connection, claim))
-                .collect::<Result<_, _>>()
-                .map_err(Fault::from);
-            let (outcome, fault) = split(result, Vec::new());
+            let (outcome, fault) = each(&claims, |claim| outcome::claim(connection, claim));
             (Outcome::Each(reply, outcome), fault)
         }
         Operation::Finish(finishes, reply) => {
-            let result = finishes
-                .iter()
-                .map(|finish| state.finish(connection, finish))
-                .collect::<Result<_, _>>()
-                .map_err(Fault::from);
-            let (outcome, fault) = split(result, Vec::new());
+            let (outcome, fault) = each(&finishes, |finish| state.finish(connection, finish));
             (Outcome::Each(reply, outcome), fault)
         }
         Operation::Remove(victims, reply) => {
@@ -363,6 +361,18 @@ fn apply<'a>(
                 .map_err(Fault::from);
             let (outcome, fault) = split(result, Purged::default());
             (Outcome::Remove(reply, outcome), fault)
+        }
+        Operation::Retry(changes, reply) => {
+            let (outcome, fault) = each(&changes, |change| state.retry(connection, change));
+            (Outcome::Each(reply, outcome), fault)
+        }
+        Operation::Discard(changes, reply) => {
+            let (outcome, fault) = each(&changes, |change| state.discard(connection, change));
+            (Outcome::Each(reply, outcome), fault)
+        }
+        Operation::Replay(replays, reply) => {
+            let (outcome, fault) = each(&replays, |replay| state.replay(connection, replay));
+            (Outcome::Counts(reply, outcome), fault)
         }
         // Taken out before.
         Operation::Close(reply) => {
@@ -384,4 +394,13 @@ fn split<T>(result: Result<T, Fault>, instead: T) -> (T, Option<Fault>) {
         Ok(outcome) => (outcome, None),
         Err(fault) => (instead, Some(fault)),
     }
+}
+
+/// Does each of several, up to the first fault.
+fn each<I, T>(
+    items: &[I],
+    apply: impl FnMut(&I) -> Result<T, ReadFault>,
+) -> (Vec<T>, Option<Fault>) {
+    let all = items.iter().map(apply).collect::<Result<_, _>>();
+    split(all.map_err(Fault::from), Vec::new())
 }

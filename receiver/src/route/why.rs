@@ -1,0 +1,78 @@
+//! Why a rule fired or did not: its condition, part by part, for a person who asks afterwards. Nothing
+//! of it is done when an event is planned.
+
+use std::cell::OnceCell;
+
+use hookswitch_crds::expression::{EvalError, Expression, Scope, Variables, conjuncts};
+use serde_json::Value as Json;
+
+use super::render;
+use crate::config::Rule;
+use crate::event::Event;
+use crate::plan::Outcome;
+
+/// One part of a condition; all must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// As it is written.
+    pub text: String,
+    /// What it says of the event; an error's text holds nothing of the event.
+    pub value: Result<bool, String>,
+}
+
+/// An event, to be asked of several rules.
+pub struct Asked<'a> {
+    event: &'a Event,
+    json: OnceCell<Json>,
+}
+
+impl<'a> Asked<'a> {
+    /// Parses nothing yet.
+    #[must_use]
+    pub fn new(event: &'a Event) -> Self {
+        Self {
+            event,
+            json: OnceCell::new(),
+        }
+    }
+
+    /// What a rule's `types` and `when` say.
+    #[must_use]
+    pub fn outcome(&self, rule: &Rule) -> Outcome {
+        if !rule.types.is_empty() && !rule.types.contains(&self.event.r#type) {
+            return Outcome::TypeNotMatched;
+        }
+        let Some(when) = &rule.when else {
+            return Outcome::Fired;
+        };
+        match when.evaluate_bool(&Variables::new(self.json())) {
+            Ok(true) => Outcome::Fired,
+            Ok(false) => Outcome::WhenFalse,
+            Err(EvalError::MissingField(_)) => Outcome::MissingField,
+            Err(_) => Outcome::Error,
+        }
+    }
+
+    /// The parts of a condition, each with what it says of the event.
+    #[must_use]
+    pub fn parts(&self, when: &str) -> Vec<Part> {
+        let variables = Variables::new(self.json());
+        conjuncts(when)
+            .into_iter()
+            .map(|text| Part {
+                text: text.to_owned(),
+                value: Expression::compile(text, Scope::Event)
+                    .map_err(|error| error.to_string())
+                    .and_then(|part| {
+                        part.evaluate_bool(&variables)
+                            .map_err(|error| error.to_string())
+                    }),
+            })
+            .collect()
+    }
+
+    fn json(&self) -> &Json {
+        self.json
+            .get_or_init(|| render::expression_event(self.event))
+    }
+}
