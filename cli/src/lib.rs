@@ -30,6 +30,7 @@ pub mod sign;
 mod signals;
 mod state;
 mod table;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,9 @@ enum Command {
     /// Check files: everything that is wrong, with its place and remedy
     #[command(after_help = lint::EXAMPLES)]
     Lint(lint::Args),
+    /// Try what the files make of an event, without a server; compare it with what is expected
+    #[command(after_help = trial::EXAMPLES)]
+    Test(Box<trial::Args>),
     /// Send an event as a sender would, signed as a subscription wants it
     #[command(after_help = send::EXAMPLES)]
     Send(Box<send::Args>),
@@ -133,6 +137,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args).await,
             Command::Lint(args) => lint::run(&args),
+            Command::Test(args) => trial::run(&args),
             Command::Send(args) => send::run(*args).await,
             Command::Events(args) => events::run(*args).await,
             Command::Explain(args) => explain::run(*args).await,

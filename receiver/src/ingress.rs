@@ -28,11 +28,10 @@ use std::time::Duration;
 use axum::response::Response;
 use bytes::Bytes;
 use hookswitch_crds::key::ObjectKey;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, request};
+use http::header::CONTENT_ENCODING;
+use http::{HeaderName, HeaderValue, Method, Request as HttpRequest, request};
 use hyper::body::{Body, Incoming};
 use ipnet::IpNet;
-use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,8 +39,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::Follow;
-use crate::event::{Disposition, Event};
-use crate::extract;
+use crate::event::Disposition;
 use crate::metrics::{Metrics, OTHER};
 use crate::serve;
 use crate::store::{self, Accepted, NewEvent, Store};
@@ -50,6 +48,7 @@ use crate::wake::Wake;
 
 mod answer;
 mod append;
+pub mod attributes;
 mod body;
 mod client;
 mod handshake;
@@ -60,6 +59,7 @@ mod site;
 
 use answer::Answer;
 use append::{Append, Receipt};
+use attributes::Read;
 use body::{Budget, Reserved};
 use limit::Sources;
 use printable::Printable;
@@ -334,14 +334,23 @@ impl Ingress {
 
     /// The event that a request brings, and whether it has no id of its own.
     fn event(&self, site: &Site, request: &Request<Verified>) -> (NewEvent, bool) {
-        let attributes = site.extractor.extract(request.headers(), request.body());
-        let digest: [u8; 32] = Sha256::digest(request.body()).into();
-        let disposition = site.disposition(&attributes);
         let accepted_at = self.clock.now();
-        let without_id = attributes.id.is_none();
-        let (id, window) = match attributes.id {
-            Some(id) => (id.into_owned(), site.spec().deduplication_window.to_std()),
-            None => (hex::encode(digest), DIGEST_WINDOW),
+        let Read {
+            event,
+            digest,
+            without_id,
+        } = attributes::read(
+            site.spec(),
+            &site.extractor,
+            request.headers(),
+            request.body(),
+            uid(accepted_at),
+            accepted_at,
+        );
+        let window = if without_id {
+            DIGEST_WINDOW
+        } else {
+            site.spec().deduplication_window.to_std()
         };
         let new = NewEvent {
             digest,
@@ -349,25 +358,7 @@ impl Ingress {
                 .saturating_add(window)
                 .unwrap_or(jiff::Timestamp::MAX),
             quota: site.spec().limits.stored_bytes,
-            event: Event {
-                uid: uid(accepted_at),
-                subscription: site.key().clone(),
-                id,
-                r#type: attributes.r#type.unwrap_or_default().into_owned(),
-                time: attributes.time,
-                accepted_at,
-                subject: attributes.subject.map(Into::into),
-                sender: attributes.sender.map(Into::into),
-                hops: hops(request.headers()),
-                content_type: request
-                    .headers()
-                    .get(CONTENT_TYPE)
-                    .and_then(|value| value.to_str().ok())
-                    .filter(|value| value.len() <= extract::LONGEST)
-                    .map(ToOwned::to_owned),
-                disposition,
-                body: request.body().clone(),
-            },
+            event,
         };
         (new, without_id)
     }
@@ -448,18 +439,6 @@ fn acceptable(head: &request::Parts) -> Result<(), Answer> {
         return Err(Answer::ENCODING);
     }
     Ok(())
-}
-
-/// How many receivers the event has passed through. A number too large to read is a large one; what
-/// is no number counts as none.
-fn hops(headers: &HeaderMap) -> u32 {
-    let Some(digits) = headers.get(HOPS).and_then(|value| value.to_str().ok()) else {
-        return 0;
-    };
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return 0;
-    }
-    digits.parse().unwrap_or(u32::MAX)
 }
 
 /// A UUID v7 of that time.

@@ -6,9 +6,14 @@
     reason = "a test that can't go on fails"
 )]
 
+mod dead_letters;
 mod docs;
+mod events;
+mod kubectl;
 mod lint;
 mod mishaps;
 mod program;
+mod replay;
 mod run;
 mod send;
+mod trial;

@@ -21,6 +21,7 @@ pub(crate) fn hookswitch(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env_remove("HOOKSWITCH_SECRET")
+        .env_remove("HOOKSWITCH_ADMIN")
         .env_remove("RUST_LOG")
         .stdin(Stdio::null());
     command
@@ -307,6 +308,29 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// `hookswitch` about it, such as `events`: exit code and standard output.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> (i32, String) {
+        answer(&[arguments, &["--admin", &self.admin]].concat())
+    }
+
+    /// The same, where it must go well and the answer is JSON, an object a line.
+    pub(crate) fn objects(&self, arguments: &[&str]) -> Vec<Json> {
+        let (code, text) = self.ask(&[arguments, &["-o", "json"]].concat());
+        assert_eq!(code, 0, "{arguments:?}: {text}");
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Waits for an event's counts, such as `dead`; gives its id.
+    pub(crate) fn event(&self, filter: &[&str], what: &str, count: u64) -> String {
+        until(&format!("{count} {what}"), || {
+            let events = self.objects(&[&["events"], filter].concat());
+            let event = events.last()?;
+            (event[what] == count).then(|| event["uid"].as_str().unwrap().to_owned())
+        })
+    }
+
     /// `hookswitch send` to it: exit code and standard output.
     pub(crate) fn send(&self, arguments: &[&str]) -> (i32, String) {
         let url = format!("{}/support/tg-staff", self.url);

@@ -87,14 +87,13 @@ pub(super) async fn change(
     let mut chosen = Vec::new();
     for letter in page.found {
         let why = match change {
-            Change::Drop => None,
             Change::Retry if !letter.rendered => {
                 Some("it could not be rendered: correct the rule, then replay its event")
             }
             Change::Retry if !config.lanes.contains_key(&letter.lane) => {
                 Some("its destination is gone")
             }
-            Change::Retry => None,
+            Change::Retry | Change::Drop => None,
         };
         match why {
             Some(why) => skipped.push(view::Skipped {
@@ -119,10 +118,10 @@ pub(super) async fn change(
             Change::Retry => options.store.retry(changes).await?,
             Change::Drop => options.store.discard(changes).await?,
         };
-        let (mut changed, mut late) = (Vec::new(), Vec::new());
+        let (mut took, mut late) = (Vec::new(), Vec::new());
         for (letter, done) in chosen.into_iter().zip(done) {
             if done {
-                changed.push(letter);
+                took.push(letter);
             } else {
                 late.push(letter);
             }
@@ -132,14 +131,14 @@ pub(super) async fn change(
             why: "somebody else was faster".to_owned(),
         }));
         if change == Change::Retry {
-            options.lanes.add(changed.iter().map(|letter| &letter.lane));
+            options.lanes.add(took.iter().map(|letter| &letter.lane));
         }
-        let count = changed.len();
+        let count = took.len();
         match change {
             Change::Retry => tracing::info!(count, "dead letters are attempted again, as asked"),
             Change::Drop => tracing::info!(count, "dead letters are removed, as asked"),
         }
-        changed
+        took
     };
     Ok(view::Changed {
         changed: changed.iter().map(told).collect(),

@@ -14,7 +14,7 @@ use crate::store::archive::{DeadQuery, EventHead, EventQuery, EventSummary, From
 /// How often the store is looked at for somebody who waits.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long somebody is kept waiting at most.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// An event that somebody waits for is told with what was decided, where that takes no longer.
 const PLANNED_WITHIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 /// Events of one id that are explained at once.
@@ -42,7 +42,7 @@ pub(super) async fn list(
     let query = filter.query(&options.current(), options.clock.now())?;
     let Some(wait) = wait else {
         let page = options.store.events(query, from, limit).await?;
-        return Ok(told(page));
+        return Ok(told(&page));
     };
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
     follow(options, query, from, limit, deadline).await
@@ -63,7 +63,7 @@ async fn follow(
         from = From::After(page.reached);
         let over = Instant::now() >= deadline || options.shutdown.is_cancelled();
         if !page.found.is_empty() || over {
-            return Ok(told(page));
+            return Ok(told(&page));
         }
         if page.more {
             continue;
@@ -91,7 +91,7 @@ fn planned(mut page: Page<EventSummary>, from: From, now: jiff::Timestamp) -> Pa
     page
 }
 
-fn told(page: Page<EventSummary>) -> view::Events {
+fn told(page: &Page<EventSummary>) -> view::Events {
     view::Events {
         events: page.found.iter().map(summary).collect(),
         reached: page.reached,

@@ -136,7 +136,7 @@ mod tests {
             ask(&Method::GET, &[host.clone(), (SEC_FETCH_SITE, "none")]),
             None
         );
-        assert_eq!(ask(&Method::POST, &[host.clone()]), Some(415));
+        assert_eq!(ask(&Method::POST, std::slice::from_ref(&host)), Some(415));
         assert_eq!(
             ask(&Method::POST, &[host.clone(), (CONTENT_TYPE, "text/plain")]),
             Some(415)

@@ -9,11 +9,11 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot;
 use prometheus::{Histogram, IntCounter};
 
+use super::attributes;
 use super::limit::EventLimiter;
 use super::often::Often;
 use crate::config::{Config, Follow, Subscription};
-use crate::event::Disposition;
-use crate::extract::{Attributes, Extractor};
+use crate::extract::Extractor;
 use crate::metrics::{Metrics, OTHER, outcome};
 use crate::verify::Verifier;
 
@@ -183,22 +183,7 @@ impl Site {
 
     /// Whether events of the type are tests.
     pub(super) fn is_ping(&self, r#type: &str) -> bool {
-        self.spec().ping.types.iter().any(|ping| ping == r#type)
-    }
-
-    /// Whether an event with these attributes is routed.
-    pub(super) fn disposition(&self, attributes: &Attributes<'_>) -> Disposition {
-        let types = &self.spec().types;
-        let r#type = attributes.r#type.as_deref().unwrap_or_default();
-        if self.is_ping(r#type) {
-            Disposition::Ping
-        } else if !attributes.json {
-            Disposition::Unparseable
-        } else if !types.is_empty() && !types.iter().any(|accepted| accepted == r#type) {
-            Disposition::TypeNotAccepted
-        } else {
-            Disposition::Route
-        }
+        attributes::is_ping(self.spec(), r#type)
     }
 
     /// Counts an answer.

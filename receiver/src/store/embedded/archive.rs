@@ -68,7 +68,7 @@ pub(super) fn events(
         more: false,
     };
     let mut find = connection.prepare_cached(&format!(
-        "SELECT {HEAD} FROM event e JOIN subscription s ON s.id = e.subscription \
+        "SELECT {HEAD} FROM event e CROSS JOIN subscription s ON s.id = e.subscription \
          WHERE e.seq > ? AND e.seq < ? ORDER BY e.seq {order}"
     ))?;
     let mut rows = find.query((after, before))?;
@@ -170,7 +170,7 @@ const DEAD: &str = "d.key, d.id, l.namespace, l.route, l.destination, r.name, d.
 /// How many they are.
 const DEAD_COLUMNS: usize = 11;
 /// What they are read from.
-const DEAD_FROM: &str = "JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
+const DEAD_FROM: &str = "CROSS JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
      JOIN event e ON e.seq = d.key >> 20 JOIN subscription s ON s.id = e.subscription";
 
 /// A page of dead letters.

@@ -88,8 +88,10 @@ impl Operation {
             Self::Accept(_, reply) => answer(reply, Err(error.clone())),
             Self::Seen(_, reply) => answer(reply, Err(error.clone())),
             Self::Plan(_, reply) | Self::Close(reply) => answer(reply, Err(error.clone())),
-            Self::Claim(_, reply) | Self::Finish(_, reply) => answer(reply, Err(error.clone())),
-            Self::Retry(_, reply) | Self::Discard(_, reply) => answer(reply, Err(error.clone())),
+            Self::Claim(_, reply)
+            | Self::Finish(_, reply)
+            | Self::Retry(_, reply)
+            | Self::Discard(_, reply) => answer(reply, Err(error.clone())),
             Self::Replay(_, reply) => answer(reply, Err(error.clone())),
             Self::Remove(_, reply) => answer(reply, Err(error.clone())),
         }

@@ -1,0 +1,97 @@
+//! What is printed of a trial.
+
+use serde_json::{Value as Json, json};
+
+use super::case::Case;
+use super::outcome::Trial;
+use crate::output::say;
+use crate::table::{clean, clean_lines};
+
+/// All of it, for a person who writes a rule.
+pub(super) fn text(case: &Case, trial: &Trial) {
+    let kind = if trial.r#type.is_empty() {
+        "(no type)"
+    } else {
+        &trial.r#type
+    };
+    say!(
+        "{}: {}  to {}",
+        clean(&case.name),
+        clean(kind),
+        clean(&trial.subscription)
+    );
+    say!("  id        {}", clean(&trial.id));
+    for (name, value) in [("subject", &trial.subject), ("sender", &trial.sender)] {
+        if let Some(value) = value {
+            say!("  {name:<9} {}", clean(value));
+        }
+    }
+    if let Some(time) = trial.time {
+        say!("  time      {time}");
+    }
+    if trial.disposition != "route" {
+        say!("  not routed: {}", trial.disposition);
+    }
+    for decided in &trial.verdicts {
+        let mark = match decided.verdict.as_str() {
+            "fired" => "+",
+            "error" | "missing_field" => "!",
+            _ => "-",
+        };
+        say!("  {mark} {}: {}", clean(&decided.rule), decided.verdict);
+        if let Some(detail) = &decided.detail {
+            say!("      {}", clean(detail));
+        }
+        for part in &decided.not {
+            say!("      FALSE {}", clean(part));
+        }
+    }
+    for stopped in &trial.suppressed {
+        say!(
+            "  x {} by {}: stopped by the loop guard ({})",
+            clean(&stopped.to),
+            clean(&stopped.rule),
+            stopped.guard
+        );
+    }
+    for delivery in &trial.deliveries {
+        let dead = delivery
+            .dead
+            .as_ref()
+            .map(|reason| format!(": a dead letter ({reason})"));
+        say!(
+            "  > {} by {}{}",
+            clean(&delivery.to),
+            clean(&delivery.rule),
+            dead.unwrap_or_default()
+        );
+        if let (Some(method), Some(content_type)) = (&delivery.method, &delivery.content_type) {
+            say!("      {method} {}", clean(content_type));
+        }
+        let body = delivery.body.as_ref().map(|body| match body {
+            Json::String(text) => text.clone(),
+            other => serde_json::to_string_pretty(other).unwrap_or_default(),
+        });
+        for line in clean_lines(&body.unwrap_or_default()) {
+            say!("      | {line}");
+        }
+    }
+}
+
+/// Whether it is as expected, for CI.
+pub(super) fn compared(case: &Case, differences: &[String]) {
+    let mark = if differences.is_empty() {
+        "ok  "
+    } else {
+        "FAIL"
+    };
+    say!("{mark} {}", clean(&case.name));
+    for difference in differences {
+        say!("       {}", clean(difference));
+    }
+}
+
+/// For programs.
+pub(super) fn object(case: &Case, trial: &Trial, differences: Option<&[String]>) -> Json {
+    json!({"case": case.name, "trial": trial, "differences": differences})
+}
