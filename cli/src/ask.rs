@@ -16,13 +16,13 @@ use serde_json::Value as Json;
 use forward::Forward;
 
 /// Longer than anything takes that is not waited for.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Which receiver to ask.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Which receiver")]
 pub(crate) struct Connection {
-    /// The admin address of one on this machine [default: http://127.0.0.1:9091]
+    /// The admin address of one on this machine [default: 127.0.0.1:9091]
     #[arg(long, env = "HOOKSWITCH_ADMIN", value_name = "URL")]
     admin: Option<Url>,
     /// In a cluster: the namespace that receivers run in; kubectl forwards the port

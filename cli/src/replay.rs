@@ -1,5 +1,7 @@
 //! `hookswitch replay`: events get the deliveries that they lack.
 
+use std::str::FromStr;
+
 use anyhow::bail;
 use hookswitch_receiver::admin::filter::EventFilter;
 use hookswitch_receiver::admin::view::{Explained, Replay, Replayed};
@@ -41,8 +43,8 @@ pub(crate) struct Args {
     all: bool,
     /// Deliver everything once more, rendered anew, under new keys. A replay that was cut off goes on
     /// where its NAME is given
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true)]
-    again: Option<Option<Uuid>>,
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    again: Option<Again>,
     /// Change nothing, and tell what would be
     #[arg(long)]
     dry_run: bool,
@@ -51,6 +53,24 @@ pub(crate) struct Args {
     output: Output,
     #[command(flatten)]
     connection: Connection,
+}
+
+/// The name of a replay that makes everything again.
+#[derive(Debug, Clone, Copy)]
+struct Again(Uuid);
+
+impl FromStr for Again {
+    type Err = String;
+
+    /// A new one where none is given.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(Uuid::now_v7()));
+        }
+        text.parse()
+            .map(Self)
+            .map_err(|_| "a replay's name is a UUID, as it was printed".to_owned())
+    }
 }
 
 #[derive(Default)]
@@ -70,7 +90,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
         bail!("say which: ids, --since or another option; or --all");
     }
     let receiver = args.connection.open().await?;
-    let again = args.again.map(|name| name.unwrap_or_else(Uuid::now_v7));
+    let again = args.again.map(|Again(name)| name);
     if let Some(name) = again.filter(|_| !args.dry_run) {
         progress(format_args!(
             "if this is cut off, go on with --again={name}"

@@ -77,7 +77,7 @@ fn read(path: &Path) -> anyhow::Result<Case> {
     let body = match (written.event, written.event_file) {
         (Some(event), None) => serde_json::to_vec(&event)?,
         (None, Some(file)) => {
-            let file = path.parent().unwrap_or(Path::new(".")).join(file);
+            let file = path.parent().unwrap_or_else(|| Path::new(".")).join(file);
             std::fs::read(&file).with_context(|| {
                 format!(
                     "{}: can't read eventFile {}",

@@ -42,7 +42,7 @@ spec:
 const EVENT: &str = r#"{"event_type": "conversation.created", "event_id": "e-1",
   "conversation_id": "c-1", "sender_type": "agent", "username": "alice", "number": 7, "vip": false}"#;
 
-const CASE: &str = r#"
+const CASE: &str = "
 eventFile: event.json
 expect:
   verdicts:
@@ -53,7 +53,7 @@ expect:
   - {to: support/crm/tickets, rule: new, body: {title: From alice, id: 7}}
   suppressed:
   - {to: support/crm/reply, rule: welcome, guard: sender}
-"#;
+";
 
 struct Files {
     dir: tempfile::TempDir,

@@ -10,6 +10,7 @@ mod crash;
 mod disk;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
 mod model_archive;
 #[cfg(test)]
 mod random;
