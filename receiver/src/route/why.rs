@@ -76,3 +76,61 @@ impl<'a> Asked<'a> {
             .get_or_init(|| render::expression_event(self.event))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use hookswitch_crds::key::ObjectKey;
+
+    use super::*;
+    use crate::event::Disposition;
+
+    fn event(body: &str) -> Event {
+        Event {
+            uid: uuid::Uuid::nil(),
+            subscription: ObjectKey::new("support", "tg-staff"),
+            id: "1".to_owned(),
+            r#type: "message.received".to_owned(),
+            time: None,
+            accepted_at: jiff::Timestamp::UNIX_EPOCH,
+            subject: None,
+            sender: None,
+            hops: 0,
+            content_type: None,
+            disposition: Disposition::Route,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_condition_says_what_it_says_whatever_the_others_do() {
+        let event = event(r#"{"vip": false, "score": 7, "name": "x"}"#);
+        let asked = Asked::new(&event);
+        let when = "event.data.score > 3 && event.data.plan == 'gold' && (event.data.vip && event.data.name)";
+        let parts = asked.parts(when);
+        let told: Vec<(&str, Result<bool, &str>)> = parts
+            .iter()
+            .map(|part| {
+                (
+                    part.text.as_str(),
+                    part.value.as_ref().map(|it| *it).map_err(String::as_str),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("event.data.score > 3", Ok(true)),
+                (
+                    "event.data.plan == 'gold'",
+                    Err("the event has no field `event.data.plan`")
+                ),
+                ("event.data.vip", Ok(false)),
+                (
+                    "event.data.name",
+                    Err("the value is a string, and a bool is needed")
+                ),
+            ]
+        );
+    }
+}

@@ -19,8 +19,8 @@ use super::{AttemptRecord, Pending, PlanRecord, Store};
 use crate::event::Disposition;
 use crate::plan::{DeadReason, Lane, NewDelivery, Outcome};
 
-/// Events that one page goes through at most.
-pub const EXAMINED: usize = 10_000;
+/// Events that one page goes through at most: some milliseconds of a thread that reads.
+pub const EXAMINED: usize = 2000;
 
 /// Which events. What is `None` matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
