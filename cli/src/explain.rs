@@ -242,10 +242,15 @@ pub(crate) fn print_delivery(delivery: &Delivery, event: &view::Event, now: jiff
     match &delivery.request {
         None => say!("      it could not be rendered: there is nothing to send"),
         Some(request) => {
+            let address = request
+                .address
+                .as_deref()
+                .map(|it| format!(" {}", clean(it)));
             let what = if request.is_event { ", as it came" } else { "" };
             say!(
-                "      {} {}, {} bytes{what}; Idempotency-Key {}",
+                "      {}{} {}, {} bytes{what}; key {}",
                 request.method,
+                address.unwrap_or_default(),
                 clean(&request.content_type),
                 request.bytes,
                 delivery.id

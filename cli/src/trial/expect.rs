@@ -36,6 +36,9 @@ struct Sent {
     rule: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     method: Option<String>,
+    /// The part of the address that depends on the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +122,7 @@ fn sent(delivery: &Delivery) -> Sent {
         to,
         rule,
         method,
+        address,
         content_type,
         body,
         dead,
@@ -127,6 +131,7 @@ fn sent(delivery: &Delivery) -> Sent {
         to,
         rule,
         method,
+        address,
         content_type,
         body,
         dead,
@@ -159,6 +164,7 @@ fn compare_deliveries(expected: &[Sent], got: &[Delivery], found: &mut Vec<Strin
         let got = left.remove(at);
         for (field, expected, got) in [
             ("method", &one.method, &got.method),
+            ("address", &one.address, &got.address),
             ("contentType", &one.content_type, &got.content_type),
         ] {
             if expected.is_some() && expected != got {

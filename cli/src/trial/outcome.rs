@@ -67,6 +67,8 @@ pub(super) struct Delivery {
     pub(super) to: String,
     pub(super) rule: String,
     pub(super) method: Option<String>,
+    /// The part of the address that depends on the event.
+    pub(super) address: Option<String>,
     pub(super) content_type: Option<String>,
     /// As JSON, where it is JSON.
     pub(super) body: Option<Json>,
@@ -202,6 +204,7 @@ fn delivery(planned: &NewDelivery, event: &Event) -> Delivery {
         to: planned.lane.to_string(),
         rule: planned.rule.clone(),
         method: request.map(|request| request.method.clone()),
+        address: request.and_then(|request| request.address.clone()),
         content_type: request.map(|request| request.content_type.clone()),
         body: body.map(|body| {
             serde_json::from_slice(body)

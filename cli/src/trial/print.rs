@@ -66,7 +66,12 @@ pub(super) fn text(case: &Case, trial: &Trial) {
             dead.unwrap_or_default()
         );
         if let (Some(method), Some(content_type)) = (&delivery.method, &delivery.content_type) {
-            say!("      {method} {}", clean(content_type));
+            let address = delivery
+                .address
+                .as_deref()
+                .map(|it| format!(" {}", clean(it)));
+            let address = address.unwrap_or_default();
+            say!("      {method}{address} {}", clean(content_type));
         }
         let body = delivery.body.as_ref().map(|body| match body {
             Json::String(text) => text.clone(),

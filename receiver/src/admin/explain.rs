@@ -232,6 +232,7 @@ fn request(request: &FrozenRequest, event: &StoredEvent, bodies: bool) -> view::
     };
     view::Request {
         method: request.method.clone(),
+        address: request.address.clone(),
         content_type: request.content_type.clone(),
         bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         is_event,

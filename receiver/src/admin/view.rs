@@ -216,6 +216,8 @@ pub struct Delivery {
 pub struct Request {
     /// The method.
     pub method: String,
+    /// The part of the address that depends on the event.
+    pub address: Option<String>,
     /// The `Content-Type`.
     pub content_type: String,
     /// Bytes of the body.
