@@ -327,7 +327,13 @@ fn next_of(delivery: &Delivery, now: jiff::Timestamp) -> Option<String> {
             "waits: the destination keeps failing and is left alone for a while".to_owned()
         }
         (Some("destination"), _) => "its destination is gone: it becomes a dead letter".to_owned(),
-        (Some("configuration"), _) => "waits for a configuration".to_owned(),
+        (Some("configuration"), _) => match &delivery.held {
+            Some(held) => format!(
+                "waits until the configuration is corrected: {}",
+                clean(held)
+            ),
+            None => "waits for a configuration".to_owned(),
+        },
         (Some(_) | None, Some(due)) => format!("attempt {number} {due}"),
         (_, None) if delivery.state == "claimed" => "is being attempted".to_owned(),
         (_, None) if delivery.state == "dead" && delivery.request.is_none() => {

@@ -98,6 +98,13 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .await
 }
 
+/// Why deliveries to a destination wait until the configuration changes, where they do: a secret that
+/// is missing, an address that may not be reached. Names secrets, and never holds one.
+#[must_use]
+pub fn held(destination: &hookswitch_crds::snapshot::Destination) -> Option<String> {
+    target::held(destination).map(|held| held.to_string())
+}
+
 /// What runners share.
 struct Engine {
     store: Arc<dyn Store>,

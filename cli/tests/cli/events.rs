@@ -148,6 +148,25 @@ fn explain_tells_attempts_answers_and_bodies_where_they_are_asked_for() {
 }
 
 #[test]
+fn explain_tells_what_a_delivery_waits_for() {
+    let quickstart = Quickstart::new();
+    quickstart.edit("secret.yaml", "  authorization: ", "  another: ");
+    let serving = quickstart.run();
+    assert_eq!(serving.send(&["--id", "evt-1"]).0, 0);
+    serving.event(&[], "pending", 1);
+    let (_, text) = serving.ask(&["explain", "evt-1"]);
+    for part in [
+        "waits until the configuration is corrected: the secret ",
+        "is missing or empty",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    assert!(text.contains("Next: 1 pending"), "{text}");
+    quickstart.edit("secret.yaml", "  another: ", "  authorization: ");
+    serving.event(&["--id", "evt-1"], "delivered", 1);
+}
+
+#[test]
 fn follow_tells_each_event_once_it_is_routed() {
     let quickstart = Quickstart::new();
     let serving = quickstart.run();

@@ -9,6 +9,7 @@ use hookswitch_crds::snapshot;
 
 use super::{Options, events, view};
 use crate::config::{self, Config};
+use crate::deliver;
 use crate::plan::{FrozenBody, FrozenRequest, Lane, Outcome, Verdict};
 use crate::route::why::Asked;
 use crate::store::archive::{EventHead, EventSummary};
@@ -180,6 +181,12 @@ pub(super) fn delivery(
         DeliveryState::Delivered => ("delivered", None, None),
         DeliveryState::Dead(reason) => ("dead", None, Some(reason.label().to_owned())),
     };
+    let waits = matches!(
+        state,
+        DeliveryState::Pending { .. } | DeliveryState::Blocked
+    );
+    let destination = config.lanes.get(lane).filter(|_| waits);
+    let held = destination.and_then(|destination| deliver::held(destination));
     view::Delivery {
         id: *id,
         route: lane.route.to_string(),
@@ -189,7 +196,8 @@ pub(super) fn delivery(
         state: name.to_owned(),
         due,
         reason,
-        waits_for: waits_for(options, config, lane, *state).map(ToOwned::to_owned),
+        waits_for: waits_for(options, config, lane, *state, held.is_some()).map(ToOwned::to_owned),
+        held,
         request: request
             .as_ref()
             .map(|request| self::request(request, event, bodies)),
@@ -203,8 +211,9 @@ fn waits_for(
     config: &Config,
     lane: &Lane,
     state: DeliveryState,
+    held: bool,
 ) -> Option<&'static str> {
-    if options.config.borrow().is_none() {
+    if held || options.config.borrow().is_none() {
         return Some("configuration");
     }
     let circuit = || {

@@ -204,6 +204,8 @@ pub struct Delivery {
     /// What it waits for, besides its time: `earlier` (one of its subject), `circuit`,
     /// `destination` (gone: it will be dead) or `configuration`.
     pub waits_for: Option<String>,
+    /// What must change in the configuration, where it waits for that.
+    pub held: Option<String>,
     /// What every attempt sends; nothing where it could not be rendered.
     pub request: Option<Request>,
     /// Attempts, oldest first; the first and the last of many.

@@ -110,6 +110,37 @@ pub(super) struct Target {
     wire: Arc<dyn Wire>,
 }
 
+/// What a destination's settings and secrets come to.
+struct Resolved {
+    url: Url,
+    headers: HeaderMap,
+    keys: Vec<SecretBytes>,
+    secrets: Secrets,
+}
+
+impl Resolved {
+    fn of(http: &snapshot::Http) -> Result<Self, Held> {
+        let mut secrets = Secrets::default();
+        let url = url::resolve(http, &mut secrets)?;
+        let mut headers = headers(http, &mut secrets)?;
+        if let Some(value) = basic(&http.auth, &mut secrets)? {
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        let keys = keys(http, &mut secrets)?;
+        Ok(Self {
+            url,
+            headers,
+            keys,
+            secrets,
+        })
+    }
+}
+
+/// Why deliveries to a destination wait until the configuration changes, where they do.
+pub(super) fn held(destination: &snapshot::Destination) -> Option<Held> {
+    Resolved::of(&destination.http).err()
+}
+
 /// An attempt that has ended.
 #[derive(Debug)]
 pub(super) struct Attempted {
@@ -129,14 +160,12 @@ impl Target {
         network: &Network,
         wire: &Arc<dyn Wire>,
     ) -> Result<Self, Held> {
-        let http = &spec.http;
-        let mut secrets = Secrets::default();
-        let url = url::resolve(http, &mut secrets)?;
-        let mut headers = headers(http, &mut secrets)?;
-        if let Some(value) = basic(&http.auth, &mut secrets)? {
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        let keys = keys(http, &mut secrets)?;
+        let Resolved {
+            url,
+            headers,
+            keys,
+            secrets,
+        } = Resolved::of(&spec.http)?;
         let keep_alive = spec.delivery.on_ambiguous == snapshot::OnAmbiguous::Retry;
         Ok(Self {
             spec: Arc::clone(spec),
@@ -144,7 +173,7 @@ impl Target {
             headers,
             keys,
             secrets,
-            client: network.client(&http.private_networks, keep_alive)?,
+            client: network.client(&spec.http.private_networks, keep_alive)?,
             wire: Arc::clone(wire),
         })
     }
