@@ -525,6 +525,19 @@ pub struct Deliver {
     /// A template, in the form that the kind of destination wants; `None` sends the event's data as
     /// it came.
     pub body: Option<serde_json::Value>,
+    /// One effect for each value of a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Once>,
+}
+
+/// One effect for each value of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Once {
+    /// CEL over `event`.
+    pub key: String,
+    /// How long a value is remembered.
+    pub window: Duration,
 }
 
 /// The loop guard of a route: for deliveries to destinations that write back.

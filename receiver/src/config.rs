@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::plan::Lane;
+use crate::plan::{Lane, Part, Scope as MemoryScope};
 
 #[cfg(test)]
 mod tests;
@@ -186,6 +186,19 @@ pub struct Deliver {
     pub address: Option<Template>,
     /// The body; `None` sends the event's data as it came.
     pub body: Option<Template>,
+    /// One effect for each value of a key.
+    pub once: Option<Once>,
+}
+
+/// `once` of a delivery.
+#[derive(Debug)]
+pub struct Once {
+    /// Where it is remembered.
+    pub scope: Arc<MemoryScope>,
+    /// The key.
+    pub key: Expression,
+    /// How long it is remembered.
+    pub window: hookswitch_crds::duration::Duration,
 }
 
 /// The echo guard's expressions.
@@ -319,6 +332,17 @@ impl Route {
                     })
                 };
                 let address = destination.address.as_deref().map(Json::from);
+                let once = entry.once.as_ref().map(|once| {
+                    Ok::<_, Error>(Once {
+                        scope: Arc::new(MemoryScope {
+                            route: key.clone(),
+                            rule: rule.name.clone(),
+                            part: Part::Once(entry.destination.clone()),
+                        }),
+                        key: compile(&rule.name, &once.key, Scope::Event)?,
+                        window: once.window,
+                    })
+                });
                 deliver.push(Deliver {
                     lane: Lane {
                         route: key.clone(),
@@ -327,6 +351,7 @@ impl Route {
                     destination: Arc::clone(destination),
                     address: address.as_ref().map(template).transpose()?,
                     body: entry.body.as_ref().map(template).transpose()?,
+                    once: once.transpose()?,
                 });
             }
             rules.push(Rule {

@@ -11,6 +11,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+mod memory;
+
+pub use memory::{Memory, MemoryKey, Part, Recalled, Remember, Scope};
+
 /// A queue of deliveries: one destination of one route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Lane {
@@ -43,6 +47,8 @@ pub struct Plan {
     pub deliveries: Vec<NewDelivery>,
     /// Echo marks that this event used up; each one suppresses one event.
     pub marks_consumed: Vec<Uuid>,
+    /// What its rules remember from now on.
+    pub remember: Vec<Remember>,
     /// Set where the event is not routed after all.
     pub quarantined: bool,
 }
@@ -74,6 +80,8 @@ pub enum Outcome {
     MissingField,
     /// An expression failed; the rule's deliveries went to the dead letters.
     Error,
+    /// It holds, and `once` says that all its effects have been had for the key.
+    AlreadyDone,
 }
 
 impl Outcome {
@@ -86,6 +94,7 @@ impl Outcome {
             Self::WhenFalse => "when_false",
             Self::MissingField => "missing_field",
             Self::Error => "error",
+            Self::AlreadyDone => "already_done",
         }
     }
 }

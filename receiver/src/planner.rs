@@ -20,7 +20,7 @@
 //! Rules and templates are CPU work of up to some milliseconds an event, so they run on tokio's
 //! blocking threads, one batch at a time: what accepts and delivers keeps its threads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Follow, Subscription};
 use crate::metrics::Metrics;
-use crate::plan::{Lane, Plan};
+use crate::plan::{Lane, MemoryKey, Plan};
 use crate::route::{self, Draft, Overlay};
 use crate::store::{self, Store, StoredEvent};
 use crate::wake::Wake;
@@ -288,6 +288,7 @@ impl Planner {
         events: Vec<StoredEvent>,
         now: jiff::Timestamp,
     ) -> Result<Vec<Plan>, Error> {
+        let subscription_key = subscription.key();
         let subscription = Arc::clone(subscription);
         let drafts = tokio::task::spawn_blocking(move || {
             events
@@ -306,7 +307,7 @@ impl Planner {
             self.options.store.guard(questions).await?
         };
         let mut answers = answers.as_slice();
-        let mut overlay = Overlay::default();
+        let mut overlay = self.recall(subscription_key, &drafts).await?;
         Ok(drafts
             .into_iter()
             .zip(counts)
@@ -316,6 +317,24 @@ impl Planner {
                 draft.plan(own, &mut overlay, now, sequence)
             })
             .collect())
+    }
+
+    /// What the rules of an append have remembered before.
+    async fn recall(&self, subscription: &ObjectKey, drafts: &[Draft]) -> Result<Overlay, Error> {
+        let keys: HashSet<&MemoryKey> = drafts.iter().flat_map(Draft::memories).collect();
+        if keys.is_empty() {
+            return Ok(Overlay::default());
+        }
+        let keys: Vec<MemoryKey> = keys.into_iter().cloned().collect();
+        let recalled = self
+            .options
+            .store
+            .recall(subscription, keys.clone())
+            .await?;
+        let known = keys.into_iter().zip(recalled);
+        Ok(Overlay::new(known.filter_map(|(key, recalled)| {
+            recalled.map(|recalled| (key, recalled))
+        })))
     }
 }
 
@@ -329,7 +348,7 @@ fn next_batch(events: usize, took: Duration) -> usize {
 }
 
 /// The lanes that have something to deliver.
-fn lanes_of(plans: &[Plan]) -> std::collections::HashSet<Lane> {
+fn lanes_of(plans: &[Plan]) -> HashSet<Lane> {
     plans
         .iter()
         .flat_map(|plan| &plan.deliveries)

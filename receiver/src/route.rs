@@ -38,10 +38,13 @@ use jiff::Timestamp;
 
 use crate::config::{self, Subscription};
 use crate::event::Disposition;
-use crate::plan::{DeadReason, EchoMark, FrozenRequest, Lane, NewDelivery, Plan, Verdict};
+use crate::plan::{
+    DeadReason, EchoMark, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan, Remember, Verdict,
+};
 use crate::store::{GuardAnswer, GuardQuestion, StoredEvent};
 
 mod guard;
+mod once;
 mod render;
 mod rules;
 pub mod why;
@@ -85,6 +88,8 @@ struct DeliveryDraft {
     /// `None` where it could not be rendered: a dead letter.
     request: Option<FrozenRequest>,
     echo: Option<EchoMark>,
+    /// What `once` remembers where it is delivered.
+    once: Option<Remember>,
 }
 
 impl Draft {
@@ -132,7 +137,7 @@ impl Draft {
     /// `sequence` is the configuration's.
     #[must_use]
     pub fn plan(
-        self,
+        mut self,
         answers: &[GuardAnswer],
         overlay: &mut Overlay,
         now: Timestamp,
@@ -146,15 +151,30 @@ impl Draft {
             suppressions: Vec::new(),
             deliveries: Vec::new(),
             marks_consumed: Vec::new(),
+            remember: Vec::new(),
             quarantined: false,
         };
+        let mut verdicts = std::mem::take(&mut self.verdicts);
         let mut answers = answers.iter();
         for route in &self.routes {
             let answered = route.asked.iter().zip(answers.by_ref()).collect();
-            guard::apply(&self, route, answered, overlay, &mut plan);
+            let done = guard::apply(&self, route, answered, overlay, &mut plan);
+            let key = &route.route.spec.origin.key;
+            let verdicts = verdicts.iter_mut().filter(|verdict| verdict.route == *key);
+            once::note(verdicts, route, &done);
         }
-        plan.verdicts = self.verdicts;
+        plan.verdicts = verdicts;
         plan
+    }
+
+    /// What the rules of the event may have remembered before: [`Overlay::new`] takes the store's
+    /// answers for a whole append.
+    pub fn memories(&self) -> impl Iterator<Item = &MemoryKey> {
+        self.routes
+            .iter()
+            .flat_map(|route| &route.deliveries)
+            .filter_map(|delivery| delivery.once.as_ref())
+            .map(|once| &once.key)
     }
 
     /// The subject that the rate guard counts: events without one share the empty one.
@@ -204,6 +224,7 @@ pub fn quarantine(seq: u64, now: Timestamp, sequence: u64) -> Plan {
         suppressions: Vec::new(),
         deliveries: Vec::new(),
         marks_consumed: Vec::new(),
+        remember: Vec::new(),
         quarantined: true,
     }
 }

@@ -37,7 +37,8 @@ use uuid::Uuid;
 
 use crate::event::Event;
 use crate::plan::{
-    DeadReason, FrozenBody, FrozenRequest, Lane, NewDelivery, Plan, Suppression, Verdict,
+    DeadReason, FrozenBody, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan, Recalled,
+    Suppression, Verdict,
 };
 
 pub mod archive;
@@ -427,6 +428,17 @@ pub trait Store: Send + Sync + 'static {
     /// `JetStream`: the `marks` bucket and a counter of the `PLANS` replay, both in memory at the
     /// owner of the subscription's planning.
     fn guard(&self, questions: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>>;
+
+    /// What a subscription's rules remember, for each key in order. What counts no more may be there
+    /// still.
+    ///
+    /// `JetStream`: a table of the `PLANS` replay, in memory at the owner of the subscription's
+    /// planning. A stale owner reads old answers, and then its append fails.
+    fn recall(
+        &self,
+        subscription: &ObjectKey,
+        keys: Vec<MemoryKey>,
+    ) -> Pending<'_, Vec<Option<Recalled>>>;
 
     /// Appends the plans of consecutive events, all or none, where `after` is the last planned place.
     /// Deliveries are due at their plan's `planned_at`. One without a request can't wait: it is a dead

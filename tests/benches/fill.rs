@@ -104,6 +104,7 @@ pub(crate) fn plan(event: &StoredEvent, lanes: usize, now: Timestamp) -> Plan {
     let count = u64::try_from(lanes.max(1)).unwrap_or(1);
     let lane = usize::try_from(event.seq % count).unwrap_or_default();
     Plan {
+        remember: Vec::new(),
         seq: event.seq,
         sequence: 1,
         planned_at: now,

@@ -132,7 +132,7 @@ fn deliver(
 ) -> snapshot::Deliver {
     let spec::Deliver {
         destination,
-        once: _,
+        once,
         body,
     } = deliver;
     let named = destinations.get(destination.as_str());
@@ -156,9 +156,17 @@ fn deliver(
             );
         }
     }
+    let once = once.as_ref().map(|spec::Once { key, window }| {
+        expression(key, Scope::Event, &format!("{field}.once.key"), problems);
+        snapshot::Once {
+            key: key.clone(),
+            window: *window,
+        }
+    });
     snapshot::Deliver {
         destination: destination.clone(),
         body: named.and_then(|it| destination::body(it, body.as_ref(), field, problems)),
+        once,
     }
 }
 

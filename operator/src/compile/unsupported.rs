@@ -37,12 +37,6 @@ pub(super) fn refuse(spec: &EventRouteSpec, problems: &mut Problems) {
         refuse(field("enrich"), !rule.enrich.is_empty());
         refuse(field("transition"), rule.transition.is_some());
         refuse(field("after"), rule.after.is_some());
-        for (index, deliver) in rule.deliver.iter().enumerate() {
-            refuse(
-                field(&format!("deliver[{index}].once")),
-                deliver.once.is_some(),
-            );
-        }
     }
 }
 

@@ -82,7 +82,11 @@ fn unmatched(plan: &Plan, disposition: Disposition) -> Option<&'static str> {
             .iter()
             .any(|verdict| verdict.outcome == wanted)
     };
-    if any(Outcome::Fired) || any(Outcome::Error) || !plan.deliveries.is_empty() {
+    if any(Outcome::Fired)
+        || any(Outcome::AlreadyDone)
+        || any(Outcome::Error)
+        || !plan.deliveries.is_empty()
+    {
         None
     } else if any(Outcome::MissingField) {
         Some(MISSING_FIELD)

@@ -234,6 +234,48 @@ async fn every_operation_of_the_store_may_fail_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r41_what_one_batch_has_claimed_the_next_finds_after_a_restart_too() {
+    let deliver = json!([{
+        "destination": "crm", "once": {"key": "event.subject", "window": "24h"},
+    }]);
+    let rules = json!([rule("lead", &[], None, &deliver)]);
+    let route = route_of("r", &key(), &json!([destination("crm")]), &rules);
+    let fixture = Fixture::new(Some(config_of(vec![subscription_of(&key())], vec![route])));
+    fixture.fail(At::Recall, &key(), store::Error::Read("not now".to_owned()));
+    let task = fixture.start();
+    fixture.accept(created(&key(), 1));
+    fixture.planned(1).await;
+    fixture.accept(created(&key(), 2));
+    fixture.planned(2).await;
+    fixture.stop(task).await;
+    // Another process, with the same store.
+    let again = Options {
+        shutdown: CancellationToken::new(),
+        ..fixture.options.clone()
+    };
+    let shutdown = again.shutdown.clone();
+    let task = tokio::spawn(run(again));
+    fixture.accept(created(&key(), 3));
+    fixture.planned(3).await;
+    shutdown.cancel();
+    task.await.unwrap();
+    let state = fixture.store.state();
+    let sent: Vec<usize> = state
+        .plans
+        .values()
+        .map(|plan| plan.deliveries.len())
+        .collect();
+    assert_eq!(sent, [1, 0, 0]);
+    assert_eq!(
+        fixture.metric("hookswitch_rule_verdicts_total"),
+        [
+            r#"hookswitch_rule_verdicts_total{route="support/r",rule="lead",verdict="already_done"} 2"#,
+            r#"hookswitch_rule_verdicts_total{route="support/r",rule="lead",verdict="fired"} 1"#,
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_conflict_is_read_and_planned_again_at_once() {
     let fixture = Fixture::new(Some(config()));
     for _ in 0..CONFLICTS {

@@ -3,23 +3,57 @@
 use std::collections::{HashMap, HashSet};
 
 use hookswitch_crds::snapshot::{GuardMode, LoopGuard, Ordering};
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::plan::{DeadReason, Guard, Lane, NewDelivery, Plan, Suppression, WriteBack};
+use crate::plan::{
+    DeadReason, Guard, Lane, MemoryKey, NewDelivery, Plan, Recalled, Remember, Suppression,
+    WriteBack,
+};
 use crate::store::GuardAnswer;
 
 use super::{DeliveryDraft, Draft, RouteDraft};
 
 /// What the events of one append have done before the store knows of it, so that each sees the ones
-/// before it. Begin with an empty one for each append.
+/// before it, and what the store remembers. Begin with a new one for each append.
 #[derive(Debug, Default)]
 pub struct Overlay {
     consumed: HashSet<Uuid>,
     /// By lane and subject.
     write_backs: HashMap<(Lane, String), u32>,
+    /// What the store remembers, and the events before this one since.
+    memories: HashMap<MemoryKey, Recalled>,
 }
 
 impl Overlay {
+    /// One that knows what the store remembers for the append's [`Draft::memories`].
+    #[must_use]
+    pub fn new(memories: impl IntoIterator<Item = (MemoryKey, Recalled)>) -> Self {
+        Self {
+            memories: memories.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What is remembered for a key, for an event accepted then.
+    pub(super) fn recall(&self, key: &MemoryKey, accepted_at: Timestamp) -> Option<&Recalled> {
+        self.memories
+            .get(key)
+            .filter(|recalled| recalled.until > accepted_at)
+    }
+
+    /// Remembers from now on.
+    pub(super) fn remember(&mut self, plan: &mut Plan, remember: Remember) {
+        self.memories.insert(
+            remember.key.clone(),
+            Recalled {
+                memory: remember.memory,
+                until: remember.until,
+            },
+        );
+        plan.remember.push(remember);
+    }
+
     fn write_backs(&self, lane: &Lane, subject: &str) -> u32 {
         self.write_backs
             .get(&(lane.clone(), subject.to_owned()))
@@ -35,14 +69,15 @@ impl Overlay {
     }
 }
 
-/// Puts the route's deliveries into the plan, as far as the guard lets them.
-pub(super) fn apply(
+/// Puts the route's deliveries into the plan, as far as `once` and the guard let them. Gives those
+/// that `once` left out.
+pub(super) fn apply<'a>(
     draft: &Draft,
-    route: &RouteDraft,
+    route: &'a RouteDraft,
     answers: Vec<(&Lane, &GuardAnswer)>,
     overlay: &mut Overlay,
     plan: &mut Plan,
-) {
+) -> Vec<&'a DeliveryDraft> {
     let settings = &route.route.spec.loop_guard;
     let echo = answers
         .iter()
@@ -68,12 +103,19 @@ pub(super) fn apply(
         .map(|(lane, answer)| (lane, answer.write_backs))
         .collect();
 
+    let mut done = Vec::new();
     for delivery in &route.deliveries {
+        let claimed = |once: &Remember| overlay.recall(&once.key, draft.accepted_at).is_some();
+        if delivery.once.as_ref().is_some_and(claimed) {
+            done.push(delivery);
+            continue;
+        }
         if delivery.request.is_none() {
             plan.deliveries.push(delivery.broken());
             continue;
         }
         if !delivery.destination.writes_back {
+            claim(delivery, overlay, plan);
             plan.deliveries.push(delivery.live(draft, settings));
             continue;
         }
@@ -101,12 +143,21 @@ pub(super) fn apply(
         let mut planned = delivery.live(draft, settings);
         if dead.is_none() {
             overlay.count(&delivery.lane, subject);
+            claim(delivery, overlay, plan);
         } else {
             // A dead letter waits for nobody, and nobody for it.
             planned.ordered_by = None;
             planned.dead = dead;
         }
         plan.deliveries.push(planned);
+    }
+    done
+}
+
+/// What is not delivered claims nothing: the next event of the key has its effect.
+fn claim(delivery: &DeliveryDraft, overlay: &mut Overlay, plan: &mut Plan) {
+    if let Some(once) = &delivery.once {
+        overlay.remember(plan, once.clone());
     }
 }
 

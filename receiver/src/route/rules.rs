@@ -12,7 +12,7 @@ use crate::config::{self, Subscription};
 use crate::event::Event;
 use crate::plan::{EchoMark, FrozenRequest, Lane, Outcome, Verdict};
 
-use super::{DeliveryDraft, Draft, RouteDraft, render};
+use super::{DeliveryDraft, Draft, RouteDraft, once, render};
 
 /// An event whose body is parsed when the first expression wants it.
 struct Facts<'a> {
@@ -96,13 +96,27 @@ fn decide_rule(
             verdict.detail = Some(format!("when: {error}"));
             if verdict.outcome == Outcome::Error {
                 let broken = rule.deliver.iter();
-                deliveries.extend(broken.map(|entry| draft(facts, rule, entry, None, None)));
+                deliveries.extend(broken.map(|entry| broken_draft(facts, rule, entry)));
             }
             return verdict;
         }
     }
     for entry in &rule.deliver {
         let destination = &entry.destination;
+        let claim = match once::claim(facts.event, entry.once.as_ref(), || facts.variables()) {
+            Ok(claim) => claim,
+            Err(error) => {
+                if verdict.outcome != Outcome::Error {
+                    verdict.outcome = outcome_of(&error);
+                }
+                note(
+                    &mut verdict.detail,
+                    &format!("{}: once.key: {error}", destination.name),
+                );
+                deliveries.push(broken_draft(facts, rule, entry));
+                continue;
+            }
+        };
         match render_body(facts, entry) {
             Ok((request, body)) => {
                 let echo = match route.echo.as_ref().filter(|_| destination.writes_back) {
@@ -115,7 +129,11 @@ fn decide_rule(
                     }),
                     None => None,
                 };
-                deliveries.push(draft(facts, rule, entry, Some(request), echo));
+                let mut draft = broken_draft(facts, rule, entry);
+                draft.request = Some(request);
+                draft.echo = echo;
+                draft.once = claim;
+                deliveries.push(draft);
             }
             Err(error) => {
                 // The worse of the rule's outcomes is its verdict.
@@ -126,7 +144,7 @@ fn decide_rule(
                     &mut verdict.detail,
                     &format!("{}: body: {error}", destination.name),
                 );
-                deliveries.push(draft(facts, rule, entry, None, None));
+                deliveries.push(broken_draft(facts, rule, entry));
             }
         }
     }
@@ -140,7 +158,7 @@ fn outcome_of(error: &EvalError) -> Outcome {
     }
 }
 
-fn note(detail: &mut Option<String>, text: &str) {
+pub(super) fn note(detail: &mut Option<String>, text: &str) {
     match detail {
         None => *detail = Some(text.to_owned()),
         Some(detail) => {
@@ -150,20 +168,16 @@ fn note(detail: &mut Option<String>, text: &str) {
     }
 }
 
-fn draft(
-    facts: &Facts<'_>,
-    rule: &config::Rule,
-    entry: &config::Deliver,
-    request: Option<FrozenRequest>,
-    echo: Option<EchoMark>,
-) -> DeliveryDraft {
+/// A delivery with nothing to send.
+fn broken_draft(facts: &Facts<'_>, rule: &config::Rule, entry: &config::Deliver) -> DeliveryDraft {
     DeliveryDraft {
         id: render::delivery_id(facts.event.uid, &entry.lane, &rule.name),
         lane: entry.lane.clone(),
         rule: rule.name.clone(),
         destination: Arc::clone(&entry.destination),
-        request,
-        echo,
+        request: None,
+        echo: None,
+        once: None,
     }
 }
 

@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::*;
 use crate::config::Config;
 use crate::event::Event;
-use crate::plan::{FrozenBody, Guard, Outcome};
+use crate::plan::{FrozenBody, Guard, Outcome, Recalled};
 
 mod guards;
+mod once;
 mod rendering;
 
 pub(crate) const SEQUENCE: u64 = 7;

@@ -49,7 +49,7 @@ use super::{
     Pending, Purged, Retention, Store, StoredEvent,
 };
 use crate::metrics::Metrics;
-use crate::plan::{Lane, Plan};
+use crate::plan::{Lane, MemoryKey, Plan, Recalled};
 
 mod accept;
 mod archive;
@@ -59,6 +59,7 @@ mod dedup;
 mod fault;
 mod filter;
 mod lock;
+mod memory;
 mod outcome;
 mod plan;
 mod read;
@@ -241,6 +242,15 @@ impl Store for Embedded {
 
     fn guard(&self, questions: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {
         Box::pin(self.read(move |connection| read::guard(connection, &questions)))
+    }
+
+    fn recall(
+        &self,
+        subscription: &ObjectKey,
+        keys: Vec<MemoryKey>,
+    ) -> Pending<'_, Vec<Option<Recalled>>> {
+        let subscription = subscription.clone();
+        Box::pin(self.read(move |connection| memory::recall(connection, &subscription, &keys)))
     }
 
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()> {

@@ -255,6 +255,7 @@ impl System {
                 .iter()
                 .map(|destination| delivery(destination, number, subjects));
             plans.push(Plan {
+                remember: Vec::new(),
                 seq,
                 sequence: 1,
                 planned_at: Timestamp::now(),

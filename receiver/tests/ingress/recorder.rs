@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_receiver::plan::{Lane, Plan};
+use hookswitch_receiver::plan::{Lane, MemoryKey, Plan, Recalled};
 use hookswitch_receiver::store::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
     Pending, Purged, Retention, Store, StoredEvent,
@@ -110,6 +110,10 @@ impl Store for Recorder {
     }
 
     fn guard(&self, _: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {
+        unimplemented!()
+    }
+
+    fn recall(&self, _: &ObjectKey, _: Vec<MemoryKey>) -> Pending<'_, Vec<Option<Recalled>>> {
         unimplemented!()
     }
 

@@ -1,11 +1,11 @@
 //! The store as a few maps: what an engine must look like from outside, without a thought for speed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::event::Disposition;
-use hookswitch_receiver::plan::{Lane, NewDelivery, Plan};
+use hookswitch_receiver::plan::{Lane, MemoryKey, NewDelivery, Plan, Recalled};
 use hookswitch_receiver::store::{
     Accepted, AttemptRecord, Claim, DeliveryRecord, DeliveryState, Due, Finish, GuardAnswer,
     GuardQuestion, History, LaneStats, NewEvent, Next, PlanRecord, Purged, Retention,
@@ -23,6 +23,7 @@ pub(crate) struct Model {
     dedup: Vec<(ObjectKey, String, [u8; 32], Timestamp)>,
     pub(crate) marks: Vec<Mark>,
     write_backs: Vec<(Lane, String, Timestamp)>,
+    memories: HashMap<(ObjectKey, MemoryKey), Recalled>,
 }
 
 #[derive(Debug)]
@@ -220,6 +221,14 @@ impl Model {
         self.planned.insert(subscription.clone(), plan.seq);
         self.marks
             .retain(|mark| !plan.marks_consumed.contains(&mark.id));
+        for remember in plan.remember {
+            let recalled = Recalled {
+                memory: remember.memory,
+                until: remember.until,
+            };
+            let key = (subscription.clone(), remember.key);
+            self.memories.insert(key, recalled);
+        }
         for new in plan.deliveries {
             let waits = new.ordered_by.is_some()
                 && self.events.values().any(|kept| {
@@ -466,6 +475,18 @@ impl Model {
         }
         due.ready.sort_by_key(|delivery| delivery.due);
         due
+    }
+
+    /// What counts at that time.
+    pub(crate) fn recall(
+        &self,
+        subscription: &ObjectKey,
+        key: &MemoryKey,
+        at: Timestamp,
+    ) -> Option<&Recalled> {
+        self.memories
+            .get(&(subscription.clone(), key.clone()))
+            .filter(|recalled| recalled.until > at)
     }
 
     pub(crate) fn guard(&self, question: &GuardQuestion) -> GuardAnswer {

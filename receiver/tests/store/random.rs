@@ -2,11 +2,13 @@
 //! outside they must look the same after each.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::plan::{
-    DeadReason, EchoMark, FrozenBody, Guard, Outcome, Plan, Suppression, Verdict, WriteBack,
+    DeadReason, EchoMark, FrozenBody, Guard, Memory, MemoryKey, Outcome, Part, Plan, Recalled,
+    Remember, Scope, Suppression, Verdict, WriteBack,
 };
 use hookswitch_receiver::store::archive::Archive;
 use hookswitch_receiver::store::embedded::{Embedded, FILE};
@@ -80,6 +82,7 @@ struct Wish {
     write_back: bool,
     dead: bool,
     rendered: bool,
+    once: Option<u8>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -90,15 +93,19 @@ fn wish() -> impl Strategy<Value = Wish> {
         any::<bool>(),
         proptest::bool::weighted(0.15),
         any::<bool>(),
+        proptest::option::of(0..3_u8),
     )
-        .prop_map(|(lane, subject, echo, write_back, dead, rendered)| Wish {
-            lane,
-            subject,
-            echo,
-            write_back,
-            dead,
-            rendered,
-        })
+        .prop_map(
+            |(lane, subject, echo, write_back, dead, rendered, once)| Wish {
+                lane,
+                subject,
+                echo,
+                write_back,
+                dead,
+                rendered,
+                once,
+            },
+        )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -348,6 +355,16 @@ impl<E: Engine> Run<E> {
             deliveries.push(delivery);
         }
         let mut plan = support::plan(seq, self.now, deliveries);
+        plan.remember = wishes
+            .iter()
+            .filter_map(|wish| {
+                Some(Remember {
+                    key: claim_key(LANES[wish.lane], wish.once?),
+                    memory: Memory::Claimed,
+                    until: at(self.now + 12),
+                })
+            })
+            .collect();
         plan.verdicts = wishes
             .iter()
             .map(|wish| Verdict {
@@ -455,6 +472,16 @@ impl<E: Engine> Run<E> {
             let unplanned = model.unplanned(&subscription);
             let got = store.unplanned(&subscription, 100).await.unwrap();
             same(&got, &(model.planned(&subscription), &unplanned));
+            let keys: Vec<_> = LANES
+                .iter()
+                .flat_map(|lane| (0..3).map(|key| claim_key(lane, key)))
+                .collect();
+            let recalled = store.recall(&subscription, keys.clone()).await.unwrap();
+            for (key, recalled) in keys.iter().zip(&recalled) {
+                let counts = |recalled: &&Recalled| recalled.until > at(self.now);
+                let recalled = recalled.as_ref().filter(counts);
+                same(&recalled, &model.recall(&subscription, key, at(self.now)));
+            }
             if !unplanned.is_empty() {
                 waiting.push(subscription);
             }
@@ -491,6 +518,16 @@ impl<E: Engine> Run<E> {
         self.compare_lists().await;
         store.health().unwrap();
     }
+}
+
+/// A key of `once`.
+fn claim_key(destination: &str, key: u8) -> MemoryKey {
+    let scope = Scope {
+        route: self::key("route"),
+        rule: "rule".to_owned(),
+        part: Part::Once(destination.to_owned()),
+    };
+    MemoryKey::new(&Arc::new(scope), &format!("key {key}"))
 }
 
 /// Equal, or the first lines that differ.

@@ -104,6 +104,7 @@ pub(crate) fn plan(seq: u64, seconds: i64, deliveries: Vec<NewDelivery>) -> Plan
         suppressions: Vec::new(),
         deliveries,
         marks_consumed: Vec::new(),
+        remember: Vec::new(),
         quarantined: false,
     }
 }

@@ -454,11 +454,6 @@ fn what_is_not_served_yet_is_refused_and_never_passed_over() {
         ),
         (
             DELIVER,
-            "deliver: [{destination: tickets, once: {key: event.subject, window: 1h}}]",
-            "spec.rules[0].deliver[0].once",
-        ),
-        (
-            DELIVER,
             "after: {wait: 30m, key: event.subject}\n    deliver: [{destination: tickets}]",
             "spec.rules[0].after",
         ),

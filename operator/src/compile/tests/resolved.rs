@@ -356,3 +356,25 @@ fn private_addresses_are_granted_to_namespaces() {
     );
     assert!(compiled.route_entry("support/crm").is_none());
 }
+
+#[test]
+fn r41_once_is_taken_over_and_its_key_is_checked() {
+    let once = |key: &str| {
+        let deliver =
+            format!("deliver: [{{destination: tickets, once: {{key: \"{key}\", window: 720h}}}}]");
+        compiled(&edited(
+            &all(&[SUBSCRIPTION, ROUTE]),
+            "deliver: [{destination: tickets}]",
+            &deliver,
+        ))
+    };
+    let good = once("event.subject");
+    let entry = good.route_entry("support/crm").unwrap();
+    let found = entry.rules[0].deliver[0].once.as_ref().unwrap();
+    assert_eq!(found.key, "event.subject");
+    assert_eq!(found.window, Duration::from_secs(720 * 3600));
+    let bad = once("event.subjct");
+    let problem = &bad.route("support/crm").problems[0];
+    assert_eq!(problem.field, "spec.rules[0].deliver[0].once.key");
+    assert_eq!(problem.reason, reason::INVALID_EXPRESSION);
+}

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::plan::{Lane, Plan};
+use crate::plan::{Lane, MemoryKey, Plan, Recalled};
 use crate::store::{
     Accepted, Claim, DeliveryState, Due, Error, Finish, GuardAnswer, GuardQuestion, History,
     LaneStats, NewEvent, Next, Pending, Purged, Retention, Store, StoredDelivery, StoredEvent,
@@ -194,6 +194,10 @@ impl Store for Memory {
     fn guard(&self, _: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {
         unimplemented!()
     }
+    fn recall(&self, _: &ObjectKey, _: Vec<MemoryKey>) -> Pending<'_, Vec<Option<Recalled>>> {
+        unimplemented!()
+    }
+
     fn plan(&self, _: &ObjectKey, _: u64, _: Vec<Plan>) -> Pending<'_, ()> {
         unimplemented!()
     }

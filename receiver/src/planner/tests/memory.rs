@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::event::Event;
-use crate::plan::{Lane, Plan};
+use crate::plan::{Lane, MemoryKey, Plan, Recalled};
 use crate::store::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
     Pending, Purged, Retention, Store, StoredEvent,
@@ -22,6 +22,7 @@ pub(super) enum At {
     UnplannedSubscriptions,
     Unplanned,
     Guard,
+    Recall,
     Plan,
 }
 
@@ -40,6 +41,7 @@ pub(super) struct State {
     /// What was marked as being planned, in order; empty where it was cleared.
     pub(super) breadcrumbs: Vec<Vec<u64>>,
     planned: HashMap<ObjectKey, u64>,
+    memories: HashMap<(ObjectKey, MemoryKey), Recalled>,
 }
 
 impl Memory {
@@ -134,6 +136,17 @@ impl Store for Memory {
         })
     }
 
+    fn recall(
+        &self,
+        subscription: &ObjectKey,
+        keys: Vec<MemoryKey>,
+    ) -> Pending<'_, Vec<Option<Recalled>>> {
+        self.read(At::Recall, Some(subscription), |state| {
+            let recall = |key| state.memories.get(&(subscription.clone(), key)).cloned();
+            Ok(keys.into_iter().map(recall).collect())
+        })
+    }
+
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()> {
         self.read(At::Plan, Some(subscription), |state| {
             let last = state.planned.entry(subscription.clone()).or_default();
@@ -148,6 +161,14 @@ impl Store for Memory {
                         return Err(Error::Conflict);
                     };
                     state.marks.remove(at);
+                }
+                for remember in &plan.remember {
+                    let recalled = Recalled {
+                        memory: remember.memory,
+                        until: remember.until,
+                    };
+                    let key = (subscription.clone(), remember.key.clone());
+                    state.memories.insert(key, recalled);
                 }
                 let twice = state.plans.insert(plan.seq, plan);
                 assert!(twice.is_none(), "an event is planned once");

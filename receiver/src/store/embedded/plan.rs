@@ -153,6 +153,9 @@ impl State {
         for mark in &plan.marks_consumed {
             delete_mark(connection, mark)?;
         }
+        for remember in &plan.remember {
+            self.remember(connection, subscription, remember)?;
+        }
         if plan.quarantined {
             connection
                 .prepare_cached("UPDATE event SET disposition = ? WHERE seq = ?")?

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::codec::{end_key, first_key, seq_of, unsigned};
 use super::fault::ReadFault;
+use super::memory;
 use super::plan::settle;
 use super::state::{Shared, State};
 use crate::store::Purged;
@@ -15,7 +16,7 @@ pub(super) struct Victims {
     pub(super) dead: Vec<i64>,
     /// Finished events: subscription, since when, place.
     pub(super) finished: Vec<(i64, i64, i64)>,
-    /// Echo marks that end before then can't meet an event any more.
+    /// Echo marks and memories that end before then can't meet an event any more.
     pub(super) marks_before: i64,
     /// Now.
     pub(super) now: i64,
@@ -62,6 +63,7 @@ impl State {
             .execute((victims.now, ROWS_AT_ONCE))?;
         let full = usize::try_from(ROWS_AT_ONCE).unwrap_or(usize::MAX);
         purged.more |= marks >= full || write_backs >= full;
+        purged.more |= memory::forget(connection, victims.marks_before)?;
         purged.more |= self.dedup.expire(connection, victims.now)?;
         // The last chapter stays: its end says where the recent events begin.
         connection

@@ -187,6 +187,25 @@ CREATE TABLE write_back (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX write_back_until ON write_back (until);
 
+-- What of which rule remembers, for one subscription.
+CREATE TABLE scope (
+    id INTEGER PRIMARY KEY,
+    subscription INTEGER NOT NULL,
+    namespace TEXT NOT NULL,
+    route TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    part TEXT NOT NULL,
+    UNIQUE (subscription, namespace, route, rule, part)
+) STRICT;
+CREATE TABLE memory (
+    scope INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    kind INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX memory_until ON memory (until);
+
 -- Events that the process did not survive planning.
 CREATE TABLE suspect (seq INTEGER PRIMARY KEY, times INTEGER NOT NULL) STRICT;
 ";

@@ -13,7 +13,7 @@ use super::dedup::{self, Dedup};
 use super::fault::ReadFault;
 use super::recent::{Recent, Waiting};
 use crate::event::Event;
-use crate::plan::Lane;
+use crate::plan::{Lane, Scope};
 
 mod load;
 
@@ -49,6 +49,8 @@ pub(super) struct State {
     lanes: Vec<LaneCounts>,
     by_lane: HashMap<Lane, usize>,
     rules: HashMap<String, i64>,
+    /// By the subscription's row.
+    scopes: HashMap<(i64, Scope), i64>,
     shapes: HashMap<String, i64>,
     verdicts: HashMap<String, i64>,
     changed_subscriptions: Vec<usize>,
@@ -229,6 +231,34 @@ impl State {
             "INSERT INTO rule (id, name) VALUES (?, ?)",
             name,
         )
+    }
+
+    /// The row of what remembers, for a subscription.
+    pub(super) fn scope(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        scope: &Scope,
+    ) -> Result<i64, ReadFault> {
+        let key = (subscription, scope.clone());
+        if let Some(id) = self.scopes.get(&key) {
+            return Ok(*id);
+        }
+        let id = row_id(self.scopes.len());
+        connection
+            .prepare_cached(
+                "INSERT INTO scope (id, subscription, namespace, route, rule, part) VALUES (?, ?, ?, ?, ?, ?)",
+            )?
+            .execute((
+                id,
+                subscription,
+                &scope.route.namespace,
+                &scope.route.name,
+                &scope.rule,
+                scope.part.to_string(),
+            ))?;
+        self.scopes.insert(key, id);
+        Ok(id)
     }
 
     /// What stands for a request's shape: its row, or itself.

@@ -6,10 +6,11 @@ use hookswitch_crds::key::ObjectKey;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Chapter, LaneCounts, Shared, State, Stretch, Subscription, lock, place};
-use crate::plan::Lane;
+use crate::plan::{Lane, Scope};
 use crate::store::embedded::codec::unsigned;
 use crate::store::embedded::dedup::{self, Dedup};
 use crate::store::embedded::fault::ReadFault;
+use crate::store::embedded::memory;
 use crate::store::embedded::recent::{Recent, Waiting};
 
 impl State {
@@ -48,6 +49,7 @@ impl State {
             lanes: Vec::new(),
             by_lane: HashMap::new(),
             rules: names(connection, "SELECT name, id FROM rule")?,
+            scopes: HashMap::new(),
             shapes: names(connection, "SELECT shape, id FROM shape")?,
             verdicts: names(connection, "SELECT list, id FROM verdicts")?,
             changed_subscriptions: Vec::new(),
@@ -56,6 +58,7 @@ impl State {
         };
         state.load_subscriptions(connection)?;
         state.load_lanes(connection)?;
+        state.load_scopes(connection)?;
         let recent = state.load_recent(connection)?;
         *lock(&shared.recent) = recent;
         *lock(&shared.suspects) = suspects(connection)?;
@@ -109,6 +112,25 @@ impl State {
                 dead: row.get(4)?,
                 changed: false,
             });
+        }
+        Ok(())
+    }
+
+    fn load_scopes(&mut self, connection: &Connection) -> Result<(), ReadFault> {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, subscription, namespace, route, rule, part FROM scope ORDER BY id",
+        )?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            let scope = Scope {
+                route: ObjectKey {
+                    namespace: row.get(2)?,
+                    name: row.get(3)?,
+                },
+                rule: row.get(4)?,
+                part: memory::part(&row.get::<_, String>(5)?)?,
+            };
+            self.scopes.insert((row.get(1)?, scope), row.get(0)?);
         }
         Ok(())
     }
