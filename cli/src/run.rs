@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use hookswitch_crds::duration;
 use hookswitch_receiver::clock::Clock;
 use hookswitch_receiver::config::Publisher;
 use hookswitch_receiver::metrics::Metrics;
@@ -81,6 +82,10 @@ pub(crate) struct Args {
     /// Proxies whose X-Forwarded-For or Forwarded is believed, with commas between
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     trusted_proxies: Vec<IpNet>,
+    /// How long after a start timers that began before it wait: senders try again meanwhile what they
+    /// could not send
+    #[arg(long, default_value = "6m", value_name = "DURATION")]
+    timer_grace: duration::Duration,
     /// How to print reports and logs
     #[arg(long, value_enum, default_value_t = log::Format::Auto)]
     log_format: log::Format,
@@ -146,6 +151,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
         },
         shutdown_delay: Duration::ZERO,
         drain: DRAIN,
+        timer_grace: args.timer_grace.to_std(),
     };
     let serve = async {
         let on_listening = |listening| {

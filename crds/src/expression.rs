@@ -15,6 +15,7 @@
 //! - No error text holds a value of the event: names come from the expression's own source.
 //! - A panic inside the CEL library is an [`EvalError::Failed`], or an [`Error`] at compile.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
@@ -62,6 +63,8 @@ pub enum Scope {
     Event,
     /// `event` and `request`, the rendered body of a write-back.
     Sent,
+    /// `event`, and `first`: the event that started a wait.
+    Unless,
 }
 
 /// A compiled expression.
@@ -72,6 +75,8 @@ pub struct Expression {
     depth: usize,
     /// The fields that it names without `?`, in the order written.
     paths: Vec<path::Path>,
+    /// The variables that it names.
+    variables: BTreeSet<String>,
 }
 
 /// Why a text is not an expression.
@@ -127,6 +132,12 @@ impl Expression {
                 "the expression can't be parsed; write it in another way",
             ))
         })
+    }
+
+    /// Whether it names a variable.
+    #[must_use]
+    pub fn names(&self, variable: &str) -> bool {
+        self.variables.contains(variable)
     }
 
     /// Evaluates it.

@@ -17,7 +17,10 @@ use crate::duration::Duration;
 use crate::key::ObjectKey;
 use crate::secret::SecretBytes;
 
+mod memory;
 pub mod shard;
+
+pub use memory::{After, Once, Transition, Unless};
 
 /// The newest format of the snapshot that this build writes and reads.
 pub const FORMAT: u32 = 1;
@@ -512,6 +515,12 @@ pub struct Rule {
     pub types: Vec<String>,
     /// CEL over `event`; `None` is true.
     pub when: Option<String>,
+    /// States that never go back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transition: Option<Transition>,
+    /// A wait before delivering.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
     /// A destination appears at most once.
     pub deliver: Vec<Deliver>,
 }
@@ -528,16 +537,6 @@ pub struct Deliver {
     /// One effect for each value of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub once: Option<Once>,
-}
-
-/// One effect for each value of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Once {
-    /// CEL over `event`.
-    pub key: String,
-    /// How long a value is remembered.
-    pub window: Duration,
 }
 
 /// The loop guard of a route: for deliveries to destinations that write back.

@@ -15,10 +15,14 @@ use serde_json::Value as Json;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::plan::{Lane, Part, Scope as MemoryScope};
+use crate::plan::Lane;
+
+mod memory;
 
 #[cfg(test)]
 mod tests;
+
+pub use memory::{After, Once, Transition, Unless};
 
 /// Follows the current configuration; `None` until there is one.
 pub type Follow = watch::Receiver<Option<Arc<Config>>>;
@@ -171,6 +175,10 @@ pub struct Rule {
     pub types: Vec<String>,
     /// The condition.
     pub when: Option<Expression>,
+    /// States that never go back.
+    pub transition: Option<Transition>,
+    /// A wait before delivering.
+    pub after: Option<After>,
     /// What to send.
     pub deliver: Vec<Deliver>,
 }
@@ -188,17 +196,6 @@ pub struct Deliver {
     pub body: Option<Template>,
     /// One effect for each value of a key.
     pub once: Option<Once>,
-}
-
-/// `once` of a delivery.
-#[derive(Debug)]
-pub struct Once {
-    /// Where it is remembered.
-    pub scope: Arc<MemoryScope>,
-    /// The key.
-    pub key: Expression,
-    /// How long it is remembered.
-    pub window: hookswitch_crds::duration::Duration,
 }
 
 /// The echo guard's expressions.
@@ -332,17 +329,8 @@ impl Route {
                     })
                 };
                 let address = destination.address.as_deref().map(Json::from);
-                let once = entry.once.as_ref().map(|once| {
-                    Ok::<_, Error>(Once {
-                        scope: Arc::new(MemoryScope {
-                            route: key.clone(),
-                            rule: rule.name.clone(),
-                            part: Part::Once(entry.destination.clone()),
-                        }),
-                        key: compile(&rule.name, &once.key, Scope::Event)?,
-                        window: once.window,
-                    })
-                });
+                let once = entry.once.as_ref();
+                let once = once.map(|it| memory::once(key, rule, &entry.destination, it, &compile));
                 deliver.push(Deliver {
                     lane: Lane {
                         route: key.clone(),
@@ -361,6 +349,16 @@ impl Route {
                     .when
                     .as_ref()
                     .map(|when| compile(&rule.name, when, Scope::Event))
+                    .transpose()?,
+                transition: rule
+                    .transition
+                    .as_ref()
+                    .map(|it| memory::transition(key, rule, it, &compile))
+                    .transpose()?,
+                after: rule
+                    .after
+                    .as_ref()
+                    .map(|it| memory::after(key, rule, it, &compile))
                     .transpose()?,
                 deliver,
             });

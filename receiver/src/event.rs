@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hookswitch_crds::key::ObjectKey;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -38,7 +38,22 @@ pub struct Event {
     pub body: Bytes,
 }
 
+/// How long after it happened an event may be accepted so that its own time is taken for true.
+pub const LATEST: SignedDuration = SignedDuration::from_hours(24);
+/// How far a sender's clock may be ahead of ours.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+
 impl Event {
+    /// When what it tells of happened: its own time where that is plausible, else when it was accepted.
+    #[must_use]
+    pub fn occurred_at(&self) -> Timestamp {
+        let plausible = |time: &Timestamp| {
+            let age = self.accepted_at.duration_since(*time);
+            age <= LATEST && age >= -AHEAD
+        };
+        self.time.filter(plausible).unwrap_or(self.accepted_at)
+    }
+
     /// The `source` of `CloudEvents` and of expressions: `/namespace/name` of the subscription, a URI
     /// reference that together with `id` names the event.
     #[must_use]

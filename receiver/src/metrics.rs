@@ -45,6 +45,10 @@ pub struct Metrics {
     pub rule_verdicts: IntCounterVec,
     /// `hookswitch_loop_suppressed_total{route,destination,reason}`; in `Observe` mode too.
     pub loop_suppressed: IntCounterVec,
+    /// `hookswitch_timers_total{route,rule,outcome}`: see [`timer`].
+    pub timers: IntCounterVec,
+    /// `hookswitch_timers_pending{route,rule}`.
+    pub timers_pending: IntGaugeVec,
     /// `hookswitch_deliveries_total{route,destination,outcome}`: `delivered`, or why it is dead.
     pub deliveries: IntCounterVec,
     /// `hookswitch_delivery_retries_total{route,destination,reason}`.
@@ -121,6 +125,20 @@ pub mod outcome {
     pub const OVERLOADED: &str = "overloaded";
 }
 
+/// Values of the `outcome` label of `hookswitch_timers_total`.
+pub mod timer {
+    /// An event started it.
+    pub const STARTED: &str = "started";
+    /// It fired in time.
+    pub const FIRED: &str = "fired";
+    /// It fired more than a minute after it was due.
+    pub const LATE: &str = "late";
+    /// A later event cancelled it.
+    pub const CANCELLED: &str = "cancelled";
+    /// Its rule was removed, or waits for something else now.
+    pub const REMOVED: &str = "removed";
+}
+
 impl Metrics {
     /// A fresh registry with every metric in it.
     ///
@@ -172,6 +190,16 @@ impl Metrics {
                 "loop_suppressed_total",
                 "Write-backs that the loop guard stopped, or in Observe mode would have",
                 &["route", "destination", "reason"],
+            )?,
+            timers: make.counters(
+                "timers_total",
+                "Timers that were started, and what became of them",
+                &["route", "rule", "outcome"],
+            )?,
+            timers_pending: make.gauges(
+                "timers_pending",
+                "Timers that wait",
+                &["route", "rule"],
             )?,
             deliveries: make.counters(
                 "deliveries_total",

@@ -4,7 +4,7 @@
 //! - `/readyz` fails while a webhook would not be accepted: no configuration, a store that can't
 //!   write, a shutdown. The body names each check, so that a person sees which one it is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::Router;
@@ -46,6 +46,7 @@ pub fn router(observed: Observed) -> Router {
         .with_state(Arc::new(Endpoints {
             observed,
             sampled: Mutex::new(HashSet::new()),
+            waiting: Mutex::new(HashSet::new()),
         }))
 }
 
@@ -53,6 +54,8 @@ struct Endpoints {
     observed: Observed,
     /// Lanes whose gauges are set: one that the store no longer lists goes back to zero.
     sampled: Mutex<HashSet<Lane>>,
+    /// The same for rules with timers, by route and rule.
+    waiting: Mutex<HashSet<(String, String)>>,
 }
 
 /// A check's name, and what is wrong where it fails.
@@ -117,6 +120,9 @@ async fn scrape(State(endpoints): State<Arc<Endpoints>>) -> Response {
     if let Err(error) = endpoints.sample_queues().await {
         tracing::warn!(%error, "queues could not be sampled; their metrics are old");
     }
+    if let Err(error) = endpoints.sample_timers().await {
+        tracing::warn!(%error, "timers could not be sampled; their metrics are old");
+    }
     match endpoints.observed.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -124,6 +130,30 @@ async fn scrape(State(endpoints): State<Arc<Endpoints>>) -> Response {
 }
 
 impl Endpoints {
+    /// Sets the gauges of every rule that has timers.
+    async fn sample_timers(&self) -> Result<(), store::Error> {
+        let Observed { store, metrics, .. } = &self.observed;
+        let mut pending: HashMap<(String, String), u64> = HashMap::new();
+        for stats in store.timers().await? {
+            let rule = (stats.scope.route.to_string(), stats.scope.rule);
+            *pending.entry(rule).or_default() += stats.pending;
+        }
+        let mut waiting = self.waiting.lock().await;
+        for (route, rule) in waiting.drain() {
+            let labels = [route.as_str(), rule.as_str()];
+            metrics.timers_pending.with_label_values(&labels).set(0);
+        }
+        for ((route, rule), count) in pending {
+            let labels = [route.as_str(), rule.as_str()];
+            metrics
+                .timers_pending
+                .with_label_values(&labels)
+                .set(gauge(count));
+            waiting.insert((route, rule));
+        }
+        Ok(())
+    }
+
     /// Sets the gauges of every lane from the store.
     async fn sample_queues(&self) -> Result<(), store::Error> {
         let Observed {

@@ -55,6 +55,10 @@ pub struct Args {
     /// How long attempts under way may take to end after that
     #[arg(long, default_value = "10s", value_name = "DURATION")]
     drain: Duration,
+    /// How long after a start timers that began before it wait: senders try again meanwhile what they
+    /// could not send
+    #[arg(long, default_value = "6m", value_name = "DURATION")]
+    timer_grace: Duration,
     /// How to print logs
     #[arg(long, value_enum, default_value_t = log::Format::Auto)]
     pub log_format: log::Format,
@@ -77,6 +81,7 @@ impl Args {
             },
             shutdown_delay: self.shutdown_delay.to_std(),
             drain: self.drain.to_std(),
+            timer_grace: self.timer_grace.to_std(),
         }
     }
 }
@@ -101,5 +106,6 @@ mod tests {
         assert!(options.tls.is_none());
         assert!(options.shutdown_delay.is_zero());
         assert_eq!(options.drain.as_secs(), 10);
+        assert_eq!(options.timer_grace.as_secs(), 360);
     }
 }

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 mod memory;
+mod timer;
 
-pub use memory::{Memory, MemoryKey, Part, Recalled, Remember, Scope};
+pub use memory::{Memory, MemoryKey, Part, Recalled, Remember, Scope, WaitState};
+pub use timer::{Fate, Firing, NewTimer, OnceTerms, StoredTimer, TimerId, WaitingDelivery};
 
 /// A queue of deliveries: one destination of one route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,6 +51,10 @@ pub struct Plan {
     pub marks_consumed: Vec<Uuid>,
     /// What its rules remember from now on.
     pub remember: Vec<Remember>,
+    /// Timers that it starts.
+    pub timers: Vec<NewTimer>,
+    /// Timers that it cancels: their deliveries are forgotten.
+    pub cancelled: Vec<TimerId>,
     /// Set where the event is not routed after all.
     pub quarantined: bool,
 }
@@ -82,6 +88,16 @@ pub enum Outcome {
     Error,
     /// It holds, and `once` says that all its effects have been had for the key.
     AlreadyDone,
+    /// It holds, and `transition` says that it would move the key's state back.
+    WouldGoBack,
+    /// It holds, and its deliveries wait as `after` says.
+    Waits,
+    /// It holds, and a timer of the key waits already.
+    WaitsAlready,
+    /// It holds, and the key's timer has fired and was not cancelled since.
+    AlreadyFired,
+    /// It holds, and the wait was cancelled by what happened after the event and came before it.
+    CancelledBefore,
 }
 
 impl Outcome {
@@ -95,7 +111,21 @@ impl Outcome {
             Self::MissingField => "missing_field",
             Self::Error => "error",
             Self::AlreadyDone => "already_done",
+            Self::WouldGoBack => "would_go_back",
+            Self::Waits => "waits",
+            Self::WaitsAlready => "waits_already",
+            Self::AlreadyFired => "already_fired",
+            Self::CancelledBefore => "cancelled_before",
         }
+    }
+
+    /// Whether the rule took the event, whatever came of it.
+    #[must_use]
+    pub const fn took(self) -> bool {
+        !matches!(
+            self,
+            Self::TypeNotMatched | Self::WhenFalse | Self::MissingField
+        )
     }
 }
 
@@ -156,8 +186,10 @@ pub struct NewDelivery {
     pub echo: Option<EchoMark>,
     /// Set for a write-back: counted against the subject's limit.
     pub write_back: Option<WriteBack>,
-    /// Set where it goes to the dead letters at once.
+    /// Set where it goes to the dead letters: at once, or when its timer fires.
     pub dead: Option<DeadReason>,
+    /// Set where it waits for the rule's timer, which is due then.
+    pub waits_until: Option<Timestamp>,
 }
 
 /// What every attempt sends. Never holds a secret: those are the current snapshot's.

@@ -17,6 +17,9 @@
 //! - Events whose planning the process did not survive are planned one by one, and given up for
 //!   [`QUARANTINE_AFTER`] tries: kept, marked as quarantined, never routed.
 //!
+//! - Timers of a subscription fire after its batch, once nothing is left to plan that was accepted
+//!   before they were due: see [`timers`].
+//!
 //! Rules and templates are CPU work of up to some milliseconds an event, so they run on tokio's
 //! blocking threads, one batch at a time: what accepts and delivers keeps its threads.
 
@@ -33,18 +36,20 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Follow, Subscription};
 use crate::metrics::Metrics;
-use crate::plan::{Lane, MemoryKey, Plan};
+use crate::plan::{Fate, Firing, Lane, MemoryKey, Plan, StoredTimer};
 use crate::route::{self, Draft, Overlay};
-use crate::store::{self, Store, StoredEvent};
+use crate::store::{self, GuardAnswer, Store, StoredEvent};
 use crate::wake::Wake;
 
 mod count;
 mod queue;
+mod timers;
 
 #[cfg(test)]
 mod tests;
 
 use queue::Queue;
+use timers::Timers;
 
 /// Events of one append: the fewest, where deciding them takes long or it is another subscription's turn,
 /// and the most where one has many events that are decided fast.
@@ -71,6 +76,8 @@ pub struct Options {
     pub accepted: Wake<ObjectKey>,
     /// Lanes that have new deliveries.
     pub lanes: Wake<Lane>,
+    /// How long after a start, or a jump of the clock, timers that began before it are held.
+    pub timer_grace: std::time::Duration,
     /// Ends the task.
     pub shutdown: CancellationToken,
 }
@@ -98,12 +105,14 @@ impl Error {
 ///
 /// Cancellation: dropping the future loses nothing; what was not appended is planned at the next start.
 pub async fn run(options: Options) {
+    let timers = Timers::starting_at(options.clock.now(), options.timer_grace);
     let suspects = options.store.suspects().into_iter().collect();
     let mut planner = Planner {
         options,
         suspects,
         queue: Queue::default(),
         pace: None,
+        timers,
     };
     planner.options.config.mark_changed();
     while !planner.options.shutdown.is_cancelled() {
@@ -122,6 +131,7 @@ struct Planner {
     queue: Queue,
     /// The subscription of the last batch, and how many events its next one may have.
     pace: Option<(ObjectKey, usize)>,
+    timers: Timers,
 }
 
 impl Planner {
@@ -133,7 +143,11 @@ impl Planner {
         if self.options.config.has_changed().unwrap_or(false) {
             self.options.config.mark_unchanged();
             self.queue.look_for_all();
+            self.timers.look_for_all();
         }
+        self.sweep_timers().await;
+        let ripe = self.timers.ripen(self.options.clock.now());
+        self.queue.extend(ripe);
         if self.queue.looks_for_all() {
             match self.options.store.unplanned_subscriptions().await {
                 Ok(subscriptions) => self.queue.found_all(subscriptions),
@@ -150,7 +164,11 @@ impl Planner {
         tokio::select! {
             () = self.options.shutdown.cancelled() => {}
             subscriptions = self.options.accepted.take() => self.queue.extend(subscriptions),
-            Ok(()) = self.options.config.changed() => self.queue.look_for_all(),
+            Ok(()) = self.options.config.changed() => {
+                self.queue.look_for_all();
+                self.timers.look_for_all();
+            }
+            () = self.timers.wait(self.options.clock.now()) => {}
             () = self.queue.retry_due() => {}
         }
     }
@@ -161,9 +179,12 @@ impl Planner {
         let subscription = match config.subscriptions.get(&key) {
             Some(subscription) if !subscription.spec.suspend => Arc::clone(subscription),
             // It is looked for again when the configuration changes.
-            _ => return self.queue.forget(&key),
+            _ => {
+                self.timers.forget(&key);
+                return self.queue.forget(&key);
+            }
         };
-        match self.batch(&config, &subscription).await {
+        match self.work(&config, &subscription).await {
             Ok(more) => {
                 self.queue.forget(&key);
                 if more {
@@ -180,6 +201,17 @@ impl Planner {
                 self.queue.failed(key);
             }
         }
+    }
+
+    /// Plans a batch, and fires the timers that this has made ripe; whether there may be more.
+    async fn work(
+        &mut self,
+        config: &Config,
+        subscription: &Arc<Subscription>,
+    ) -> Result<bool, Error> {
+        let more = self.batch(config, subscription).await?;
+        let fires = self.fire(subscription).await?;
+        Ok(more || fires)
     }
 
     /// Plans the next events of a subscription in one append; whether there may be more.
@@ -265,12 +297,17 @@ impl Planner {
         };
         let counted = count::Counts::of(&plans, &dispositions);
         let lanes = lanes_of(&plans);
+        let due = plans.iter().flat_map(|plan| &plan.timers);
+        let due = due.map(|timer| timer.due).min();
         self.options
             .store
             .plan(subscription.key(), after, plans)
             .await?;
         self.options.lanes.add(&lanes);
         counted.add_to(&self.options.metrics, subscription.key());
+        if let Some(due) = due {
+            self.timers.due(subscription.key(), due);
+        }
         for seq in seqs {
             self.suspects.remove(&seq);
         }
@@ -306,26 +343,28 @@ impl Planner {
         } else {
             self.options.store.guard(questions).await?
         };
-        let mut answers = answers.as_slice();
-        let mut overlay = self.recall(subscription_key, &drafts).await?;
-        Ok(drafts
-            .into_iter()
-            .zip(counts)
-            .map(|(draft, count)| {
-                let (own, rest) = answers.split_at_checked(count).unwrap_or((answers, &[]));
-                answers = rest;
-                draft.plan(own, &mut overlay, now, sequence)
-            })
-            .collect())
+        let keys = drafts.iter().flat_map(Draft::memories).cloned().collect();
+        let mut overlay = self.recall(subscription_key, keys).await?;
+        let evaluates = drafts.iter().any(Draft::evaluates);
+        let plan = move || plan_all(drafts, &counts, &answers, &mut overlay, now, sequence);
+        if evaluates {
+            let planned = tokio::task::spawn_blocking(plan).await;
+            planned.map_err(|_| Error::Panicked)
+        } else {
+            Ok(plan())
+        }
     }
 
     /// What the rules of an append have remembered before.
-    async fn recall(&self, subscription: &ObjectKey, drafts: &[Draft]) -> Result<Overlay, Error> {
-        let keys: HashSet<&MemoryKey> = drafts.iter().flat_map(Draft::memories).collect();
+    async fn recall(
+        &self,
+        subscription: &ObjectKey,
+        keys: HashSet<MemoryKey>,
+    ) -> Result<Overlay, Error> {
         if keys.is_empty() {
             return Ok(Overlay::default());
         }
-        let keys: Vec<MemoryKey> = keys.into_iter().cloned().collect();
+        let keys: Vec<MemoryKey> = keys.into_iter().collect();
         let recalled = self
             .options
             .store
@@ -352,7 +391,43 @@ fn lanes_of(plans: &[Plan]) -> HashSet<Lane> {
     plans
         .iter()
         .flat_map(|plan| &plan.deliveries)
-        .filter(|delivery| delivery.dead.is_none())
+        .filter(|delivery| delivery.dead.is_none() && delivery.waits_until.is_none())
+        .map(|delivery| delivery.lane.clone())
+        .collect()
+}
+
+/// Decides for good, one event after the other.
+fn plan_all(
+    drafts: Vec<Draft>,
+    counts: &[usize],
+    mut answers: &[GuardAnswer],
+    overlay: &mut Overlay,
+    now: jiff::Timestamp,
+    sequence: u64,
+) -> Vec<Plan> {
+    drafts
+        .into_iter()
+        .zip(counts)
+        .map(|(draft, count)| {
+            let (own, rest) = answers.split_at_checked(*count).unwrap_or((answers, &[]));
+            answers = rest;
+            draft.plan(own, overlay, now, sequence)
+        })
+        .collect()
+}
+
+/// The lanes that firings have given something to deliver.
+fn lanes_of_firings(timers: &[StoredTimer], firings: &[Firing]) -> HashSet<Lane> {
+    let delivered: HashSet<_> = firings
+        .iter()
+        .flat_map(|firing| &firing.deliveries)
+        .filter(|(_, fate)| matches!(fate, Fate::Deliver { .. }))
+        .map(|(id, _)| *id)
+        .collect();
+    timers
+        .iter()
+        .flat_map(|timer| &timer.deliveries)
+        .filter(|delivery| delivered.contains(&delivery.id))
         .map(|delivery| delivery.lane.clone())
         .collect()
 }

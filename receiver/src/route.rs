@@ -39,7 +39,7 @@ use jiff::Timestamp;
 use crate::config::{self, Subscription};
 use crate::event::Disposition;
 use crate::plan::{
-    DeadReason, EchoMark, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan, Remember, Verdict,
+    DeadReason, EchoMark, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan, Verdict,
 };
 use crate::store::{GuardAnswer, GuardQuestion, StoredEvent};
 
@@ -47,6 +47,9 @@ mod guard;
 mod once;
 mod render;
 mod rules;
+mod stateful;
+mod timer;
+mod transition;
 pub mod why;
 
 #[cfg(test)]
@@ -54,6 +57,10 @@ pub(crate) mod tests;
 
 pub use guard::Overlay;
 pub use render::again;
+pub use timer::{fire, firing_memories, firing_questions};
+
+use once::OnceDraft;
+use stateful::Stateful;
 
 /// An event with its rules decided and its bodies rendered; the loop guard is still to be asked.
 #[derive(Debug)]
@@ -63,6 +70,8 @@ pub struct Draft {
     subject: Option<String>,
     sender: Option<String>,
     hops: u32,
+    /// Itself, where an expression over two events may want it.
+    event: Option<Arc<StoredEvent>>,
     verdicts: Vec<Verdict>,
     routes: Vec<RouteDraft>,
 }
@@ -74,6 +83,8 @@ struct RouteDraft {
     /// SHA-256 of the text of `echo.received`.
     echo_key: Option<[u8; 32]>,
     deliveries: Vec<DeliveryDraft>,
+    /// What depends on earlier events.
+    stateful: Vec<Stateful>,
     /// The lanes that the loop guard is asked about.
     asked: Vec<Lane>,
 }
@@ -89,7 +100,7 @@ struct DeliveryDraft {
     request: Option<FrozenRequest>,
     echo: Option<EchoMark>,
     /// What `once` remembers where it is delivered.
-    once: Option<Remember>,
+    once: Option<OnceDraft>,
 }
 
 impl Draft {
@@ -104,11 +115,12 @@ impl Draft {
             subject: event.subject.clone(),
             sender: event.sender.clone(),
             hops: event.hops,
+            event: None,
             verdicts: Vec::new(),
             routes: Vec::new(),
         };
         if event.disposition == Disposition::Route {
-            rules::decide(subscription, event, &mut draft);
+            rules::decide(subscription, stored, &mut draft);
         }
         draft
     }
@@ -152,13 +164,17 @@ impl Draft {
             deliveries: Vec::new(),
             marks_consumed: Vec::new(),
             remember: Vec::new(),
+            timers: Vec::new(),
+            cancelled: Vec::new(),
             quarantined: false,
         };
         let mut verdicts = std::mem::take(&mut self.verdicts);
         let mut answers = answers.iter();
         for route in &self.routes {
             let answered = route.asked.iter().zip(answers.by_ref()).collect();
-            let done = guard::apply(&self, route, answered, overlay, &mut plan);
+            let decided = stateful::decide(&self, route, &mut verdicts, overlay, &mut plan);
+            let done = guard::apply(&self, route, answered, &decided, overlay, &mut plan);
+            stateful::start(&self, route, &decided, &mut verdicts, overlay, &mut plan);
             let key = &route.route.spec.origin.key;
             let verdicts = verdicts.iter_mut().filter(|verdict| verdict.route == *key);
             once::note(verdicts, route, &done);
@@ -170,11 +186,17 @@ impl Draft {
     /// What the rules of the event may have remembered before: [`Overlay::new`] takes the store's
     /// answers for a whole append.
     pub fn memories(&self) -> impl Iterator<Item = &MemoryKey> {
-        self.routes
-            .iter()
-            .flat_map(|route| &route.deliveries)
-            .filter_map(|delivery| delivery.once.as_ref())
-            .map(|once| &once.key)
+        self.routes.iter().flat_map(|route| {
+            let once = route.deliveries.iter().filter_map(|it| it.once.as_ref());
+            let stateful = route.stateful.iter().flat_map(Stateful::memories);
+            once.map(|once| &once.key).chain(stateful)
+        })
+    }
+
+    /// Whether [`Self::plan`] may evaluate expressions: CPU work.
+    #[must_use]
+    pub fn evaluates(&self) -> bool {
+        self.event.is_some()
     }
 
     /// The subject that the rate guard counts: events without one share the empty one.
@@ -209,6 +231,7 @@ impl DeliveryDraft {
             echo: None,
             write_back: None,
             dead: Some(DeadReason::RuleError),
+            waits_until: None,
         }
     }
 }
@@ -225,6 +248,8 @@ pub fn quarantine(seq: u64, now: Timestamp, sequence: u64) -> Plan {
         deliveries: Vec::new(),
         marks_consumed: Vec::new(),
         remember: Vec::new(),
+        timers: Vec::new(),
+        cancelled: Vec::new(),
         quarantined: true,
     }
 }

@@ -48,6 +48,9 @@ pub struct Options {
     pub shutdown_delay: Duration,
     /// How long attempts under way may take to end at a shutdown.
     pub drain: Duration,
+    /// How long after a start timers that began before it are held: senders try again meanwhile what
+    /// they could not send. TG-Staff's longest pause between two tries is 5 minutes.
+    pub timer_grace: Duration,
 }
 
 /// Where a receiver listens, once it does.
@@ -145,7 +148,7 @@ pub async fn run(
     };
     let mut intake = receiver.intake(hooks, tls, options.ingress);
     let admin = admin.map(|(listener, _)| listener);
-    let mut work = receiver.work(health, admin, options.drain);
+    let mut work = receiver.work(health, admin, options.drain, options.timer_grace);
     let fault = tokio::select! {
         () = shutdown.cancelled() => None,
         ended = intake.first_to_end() => Some(ended),
@@ -213,7 +216,13 @@ impl Receiver {
     }
 
     /// What works on them, and tells about it.
-    fn work(&self, health: TcpListener, admin: Option<TcpListener>, drain: Duration) -> Tasks {
+    fn work(
+        &self,
+        health: TcpListener,
+        admin: Option<TcpListener>,
+        drain: Duration,
+        timer_grace: Duration,
+    ) -> Tasks {
         let planner = planner::run(planner::Options {
             store: self.store(),
             config: self.config.clone(),
@@ -221,6 +230,7 @@ impl Receiver {
             clock: self.clock,
             accepted: self.accepted.clone(),
             lanes: self.lanes.clone(),
+            timer_grace,
             shutdown: self.stop.clone(),
         });
         let deliver = deliver::run(deliver::Options {

@@ -37,12 +37,15 @@ use uuid::Uuid;
 
 use crate::event::Event;
 use crate::plan::{
-    DeadReason, FrozenBody, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan, Recalled,
-    Suppression, Verdict,
+    DeadReason, Firing, FrozenBody, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan, Recalled,
+    Scope, Suppression, Verdict,
 };
 
 pub mod archive;
 pub mod embedded;
+mod timers;
+
+pub use timers::{RemovedTimers, TimerRecord, TimerState, TimerStats, TimersDue};
 
 /// A future of the store's; dropping it does not undo an append that is under way.
 pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;
@@ -316,8 +319,10 @@ pub struct History {
     pub event: StoredEvent,
     /// `None` until it is planned.
     pub plan: Option<PlanRecord>,
-    /// Its deliveries.
+    /// Its deliveries; those of a timer that was cancelled are forgotten.
     pub deliveries: Vec<DeliveryRecord>,
+    /// The timers that it started.
+    pub timers: Vec<TimerRecord>,
 }
 
 /// What is kept of a plan.
@@ -359,6 +364,11 @@ pub enum DeliveryState {
     /// Waits until it is due.
     Pending {
         /// When.
+        due: Timestamp,
+    },
+    /// Waits for its timer.
+    Waits {
+        /// When that is due.
         due: Timestamp,
     },
     /// Waits for an earlier one of its subject.
@@ -444,10 +454,47 @@ pub trait Store: Send + Sync + 'static {
     /// Deliveries are due at their plan's `planned_at`. One without a request can't wait: it is a dead
     /// letter, [`DeadReason::RuleError`] where it names no other reason.
     ///
-    /// Errors: [`Error::Conflict`] where `after` is stale, or an echo mark is used up.
+    /// Errors: [`Error::Conflict`] where `after` is stale, an echo mark is used up, or a timer that is
+    /// to be cancelled does not wait.
     ///
     /// `JetStream`: a publish to `PLANS.<subscription>` with `Nats-Expected-Last-Subject-Sequence`.
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()>;
+
+    /// Timers of the subscription that are due at `now` and began at `since` or later, at most
+    /// `limit`.
+    ///
+    /// `JetStream`: an index of the `PLANS` replay, in memory at the owner of the subscription's
+    /// planning.
+    fn timers_due(
+        &self,
+        subscription: &ObjectKey,
+        now: Timestamp,
+        since: Timestamp,
+        limit: usize,
+    ) -> Pending<'_, TimersDue>;
+
+    /// Fires timers, all or none, where `after` is the last planned place: what waits for them becomes
+    /// what the firings say, and is due at their `at`.
+    ///
+    /// Errors: [`Error::Conflict`] where `after` is stale, or one of them does not wait.
+    ///
+    /// `JetStream`: a message of its own kind in `PLANS.<subscription>`, conditional like a plan.
+    fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()>;
+
+    /// What waits, for each part of a rule that has timers.
+    ///
+    /// `JetStream`: counters of the index in memory.
+    fn timers(&self) -> Pending<'_, Vec<TimerStats>>;
+
+    /// Removes timers of a rule that is gone, with their deliveries, a bounded piece at a time.
+    ///
+    /// `JetStream`: a message of its own kind in `PLANS.<subscription>`, conditional like a plan.
+    fn remove_timers(
+        &self,
+        subscription: &ObjectKey,
+        scope: &Scope,
+        at: Timestamp,
+    ) -> Pending<'_, RemovedTimers>;
 
     /// Deliveries of the lane that are due at `now`, at most `limit`, claimed ones not among them.
     ///

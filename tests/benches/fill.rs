@@ -105,6 +105,8 @@ pub(crate) fn plan(event: &StoredEvent, lanes: usize, now: Timestamp) -> Plan {
     let lane = usize::try_from(event.seq % count).unwrap_or_default();
     Plan {
         remember: Vec::new(),
+        timers: Vec::new(),
+        cancelled: Vec::new(),
         seq: event.seq,
         sequence: 1,
         planned_at: now,
@@ -126,6 +128,7 @@ pub(crate) fn plan(event: &StoredEvent, lanes: usize, now: Timestamp) -> Plan {
             echo: None,
             write_back: None,
             dead: None,
+            waits_until: None,
         }],
         marks_consumed: Vec::new(),
         quarantined: false,

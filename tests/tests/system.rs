@@ -24,5 +24,7 @@ mod relay;
 mod scenarios;
 #[path = "system/serving.rs"]
 mod serving;
+#[path = "system/timers.rs"]
+mod timers;
 #[path = "system/yaml.rs"]
 mod yaml;

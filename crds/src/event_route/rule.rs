@@ -101,8 +101,8 @@ pub struct Transition {
     /// A CEL expression for what has the state, such as event.subject.
     #[schemars(with = "text::Expression")]
     pub key: String,
-    /// A CEL expression for the state's rank, a whole number. An event of a lower rank than the
-    /// last is not delivered.
+    /// A CEL expression for the state's rank, a whole number or a time. An event of a lower rank
+    /// than the last is not delivered.
     #[schemars(with = "text::Expression")]
     pub rank: String,
     /// A CEL expression that is true for an event that may go back.

@@ -1,5 +1,7 @@
 //! From source to a checked expression: every name is known, and nothing is nested too deeply.
 
+use std::collections::BTreeSet;
+
 use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators,
 };
@@ -21,6 +23,7 @@ pub(super) fn compile(source: &str, scope: Scope) -> Result<Expression, Error> {
         info: &info,
         bound: Vec::new(),
         paths: Vec::new(),
+        variables: BTreeSet::new(),
         depth: 0,
     };
     checker.expression(&mut root, 1)?;
@@ -28,6 +31,7 @@ pub(super) fn compile(source: &str, scope: Scope) -> Result<Expression, Error> {
         root,
         depth: checker.depth,
         paths: checker.paths,
+        variables: checker.variables,
     })
 }
 
@@ -116,6 +120,7 @@ struct Checker<'a> {
     /// Variables of the macros around.
     bound: Vec<String>,
     paths: Vec<Path>,
+    variables: BTreeSet<String>,
     depth: usize,
 }
 
@@ -207,10 +212,16 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn variable(&self, id: u64, name: &str) -> Result<(), Error> {
+    fn variable(&mut self, id: u64, name: &str) -> Result<(), Error> {
+        self.variables.insert(name.to_owned());
         match (name, self.scope) {
-            ("event", _) | ("request", Scope::Sent) => return Ok(()),
-            ("request", Scope::Event) => {
+            ("event", _) | ("request", Scope::Sent) | ("first", Scope::Unless) => {
+                return Ok(());
+            }
+            ("first", _) => {
+                return Err(self.error(id, "`first` is known in `after.unless.when` only"));
+            }
+            ("request", _) => {
                 return Err(self.error(id, "`request` is known in `loopGuard.echo.sent` only"));
             }
             // The parser's own, such as a macro's accumulator.
@@ -232,20 +243,20 @@ impl Checker<'_> {
 
     /// A field of `event` itself must be one of its attributes.
     fn attribute(&self, id: u64, variable: &str, attribute: &str) -> Result<(), Error> {
-        if variable != "event"
+        if !matches!(variable, "event" | "first")
             || ATTRIBUTES.contains(&attribute)
             || self.bound.iter().any(|name| name == variable)
         {
             return Ok(());
         }
         let meant = names::nearest(attribute, ATTRIBUTES).map_or_else(
-            || format!("event.data.{attribute}"),
-            |near| format!("event.{near}"),
+            || format!("{variable}.data.{attribute}"),
+            |near| format!("{variable}.{near}"),
         );
         Err(self.error(
             id,
             &format!(
-                "`event` has no attribute `{attribute}`; did you mean `{meant}`? What the sender wrote is in `event.data`"
+                "`{variable}` has no attribute `{attribute}`; did you mean `{meant}`? What the sender wrote is in `{variable}.data`"
             ),
         ))
     }

@@ -18,6 +18,7 @@ use super::{ENV, EvalError, MAX_VALUE};
 pub struct Variables<'a> {
     event: Arc<dyn Val + 'a>,
     request: Option<Arc<dyn Val + 'a>>,
+    first: Option<Arc<dyn Val + 'a>>,
 }
 
 impl<'a> Variables<'a> {
@@ -43,6 +44,7 @@ impl<'a> Variables<'a> {
         Self {
             event: Arc::new(CelMap::from(event)),
             request: None,
+            first: None,
         }
     }
 
@@ -55,6 +57,20 @@ impl<'a> Variables<'a> {
         Variables {
             event: self.event.clone(),
             request: Some(Arc::from(from_json(request))),
+            first: self.first.clone(),
+        }
+    }
+
+    /// The same with `first`, an event like [`Self::new`]'s.
+    #[must_use]
+    pub fn with_first<'b>(&self, first: &'b Json) -> Variables<'b>
+    where
+        'a: 'b,
+    {
+        Variables {
+            event: self.event.clone(),
+            request: self.request.clone(),
+            first: Some(Variables::new(first).event),
         }
     }
 
@@ -63,6 +79,7 @@ impl<'a> Variables<'a> {
         match name {
             "event" => Some(&*self.event),
             "request" => self.request.as_deref(),
+            "first" => self.first.as_deref(),
             _ => None,
         }
     }

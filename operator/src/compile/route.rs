@@ -105,13 +105,16 @@ fn rule(
         types,
         when,
         enrich: _,
-        transition: _,
-        after: _,
+        transition,
+        after,
         deliver,
     } = rule;
     if let Some(when) = when {
         expression(when, Scope::Event, &format!("{field}.when"), problems);
     }
+    let transition = transition.as_ref();
+    let transition = transition.map(|it| self::transition(it, field, problems));
+    let after = after.as_ref().map(|it| self::after(it, field, problems));
     let deliver = deliver.iter().enumerate().map(|(index, it)| {
         let field = format!("{field}.deliver[{index}]");
         self::deliver(it, &field, destinations, problems)
@@ -120,7 +123,57 @@ fn rule(
         name: name.clone(),
         types: types.clone(),
         when: when.clone(),
+        transition,
+        after,
         deliver: deliver.collect(),
+    }
+}
+
+fn transition(
+    transition: &spec::Transition,
+    field: &str,
+    problems: &mut Problems,
+) -> snapshot::Transition {
+    let spec::Transition {
+        key,
+        rank,
+        reopen_when,
+    } = transition;
+    let field = format!("{field}.transition");
+    expression(key, Scope::Event, &format!("{field}.key"), problems);
+    expression(rank, Scope::Event, &format!("{field}.rank"), problems);
+    if let Some(when) = reopen_when {
+        expression(when, Scope::Event, &format!("{field}.reopenWhen"), problems);
+    }
+    snapshot::Transition {
+        key: key.clone(),
+        rank: rank.clone(),
+        reopen_when: reopen_when.clone(),
+    }
+}
+
+fn after(after: &spec::After, field: &str, problems: &mut Problems) -> snapshot::After {
+    let spec::After { wait, key, unless } = after;
+    let field = format!("{field}.after");
+    expression(key, Scope::Event, &format!("{field}.key"), problems);
+    let unless = unless.as_ref().map(|spec::Unless { types, when }| {
+        if let Some(when) = when {
+            expression(
+                when,
+                Scope::Unless,
+                &format!("{field}.unless.when"),
+                problems,
+            );
+        }
+        snapshot::Unless {
+            types: types.clone(),
+            when: when.clone(),
+        }
+    });
+    snapshot::After {
+        wait: *wait,
+        key: key.clone(),
+        unless,
     }
 }
 

@@ -35,8 +35,6 @@ pub(super) fn refuse(spec: &EventRouteSpec, problems: &mut Problems) {
     for (index, rule) in spec.rules.iter().enumerate() {
         let field = |name: &str| format!("spec.rules[{index}].{name}");
         refuse(field("enrich"), !rule.enrich.is_empty());
-        refuse(field("transition"), rule.transition.is_some());
-        refuse(field("after"), rule.after.is_some());
     }
 }
 

@@ -256,7 +256,12 @@ impl Counters {
         let spec = &subscription.spec;
         let rules = subscription.routes.iter().flat_map(|route| &route.rules);
         let named: HashSet<&String> = rules
-            .flat_map(|rule| &rule.types)
+            .flat_map(|rule| {
+                let after = rule.after.as_ref();
+                let unless = after.and_then(|after| after.unless.as_ref());
+                let cancels = unless.into_iter().flat_map(|unless| &unless.types);
+                rule.types.iter().chain(cancels)
+            })
             .chain(&spec.types)
             .chain(&spec.ping.types)
             .collect();

@@ -11,6 +11,8 @@ use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use crate::store::StoredEvent;
+
 /// The part of a rule that remembers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
@@ -27,6 +29,10 @@ pub struct Scope {
 pub enum Part {
     /// `once` of the delivery to this destination.
     Once(String),
+    /// `transition`.
+    Transition,
+    /// `after`, of the rule as it was written then: another condition waits for something else.
+    After(u64),
 }
 
 /// `once/crm`: how a store writes it.
@@ -34,6 +40,8 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Once(destination) => write!(f, "once/{destination}"),
+            Self::Transition => f.write_str("transition"),
+            Self::After(version) => write!(f, "after/{version:016x}"),
         }
     }
 }
@@ -64,6 +72,55 @@ impl MemoryKey {
 pub enum Memory {
     /// `once`: the effect is planned.
     Claimed,
+    /// `transition`: the last state.
+    State {
+        /// Its rank.
+        rank: i64,
+        /// When it came about.
+        at: Timestamp,
+        /// When the key was last reopened.
+        reopened: Option<Timestamp>,
+    },
+    /// `after`: where the key stands.
+    Wait {
+        /// Where.
+        state: WaitState,
+        /// When what is told by `state` came about, as its event says.
+        at: Timestamp,
+    },
+}
+
+/// Where a key of `after` stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitState {
+    /// A timer waits.
+    Pending {
+        /// The event that started it.
+        seq: u64,
+    },
+    /// A timer has fired, and nothing has cancelled it since.
+    Fired {
+        /// The event that started it.
+        seq: u64,
+    },
+    /// It was cancelled: the next one may start, from then on.
+    Cancelled,
+    /// Something came that may cancel a start which has not come yet.
+    Seen {
+        /// The event.
+        seq: u64,
+    },
+}
+
+impl WaitState {
+    /// The event that is needed to decide about the next one.
+    #[must_use]
+    pub const fn seq(self) -> Option<u64> {
+        match self {
+            Self::Pending { seq } | Self::Fired { seq } | Self::Seen { seq } => Some(seq),
+            Self::Cancelled => None,
+        }
+    }
 }
 
 /// Something to remember: it takes the place of what the key had before.
@@ -84,4 +141,6 @@ pub struct Recalled {
     pub memory: Memory,
     /// From when on it counts no more.
     pub until: Timestamp,
+    /// The event of [`WaitState::seq`], where it is kept still.
+    pub event: Option<Arc<StoredEvent>>,
 }

@@ -1,12 +1,15 @@
 //! What a batch of plans adds to the metrics, counted once it is durable.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 
 use crate::event::Disposition;
-use crate::metrics::Metrics;
-use crate::plan::{Guard, Lane, Outcome, Plan};
+use crate::metrics::{Metrics, timer};
+use crate::plan::{Firing, Guard, Lane, Outcome, Plan, Scope, StoredTimer};
+
+use super::timers::LATE;
 
 /// The reason of an event that was routed and that no rule took.
 const NO_RULE: &str = "no_rule";
@@ -19,6 +22,7 @@ pub(super) struct Counts {
     unmatched: HashMap<&'static str, u64>,
     verdicts: HashMap<(ObjectKey, String, Outcome), u64>,
     suppressed: HashMap<(Lane, Guard), u64>,
+    timers: HashMap<(ObjectKey, String, &'static str), u64>,
 }
 
 impl Counts {
@@ -33,12 +37,23 @@ impl Counts {
                 let key = (verdict.route.clone(), verdict.rule.clone(), verdict.outcome);
                 *counts.verdicts.entry(key).or_default() += 1;
             }
+            let started = plan.timers.iter().map(|timer| &timer.key.scope);
+            counts.timers(started, timer::STARTED);
+            let cancelled = plan.cancelled.iter().map(|timer| &timer.scope);
+            counts.timers(cancelled, timer::CANCELLED);
             for suppression in &plan.suppressions {
                 let key = (suppression.lane.clone(), suppression.guard);
                 *counts.suppressed.entry(key).or_default() += 1;
             }
         }
         counts
+    }
+
+    fn timers<'a>(&mut self, scopes: impl Iterator<Item = &'a Arc<Scope>>, outcome: &'static str) {
+        for scope in scopes {
+            let key = (scope.route.clone(), scope.rule.clone(), outcome);
+            *self.timers.entry(key).or_default() += 1;
+        }
     }
 
     /// Adds them to the metrics.
@@ -56,6 +71,9 @@ impl Counts {
                 .with_label_values(&[route.to_string().as_str(), &rule, outcome.label()])
                 .inc_by(count);
         }
+        for ((route, rule, outcome), count) in self.timers {
+            add_timers(metrics, &route, &rule, outcome, count);
+        }
         for ((lane, guard), count) in self.suppressed {
             metrics
                 .loop_suppressed
@@ -69,6 +87,48 @@ impl Counts {
     }
 }
 
+/// Counts timers that were removed because their rule is gone.
+pub(super) fn removed(metrics: &Metrics, scope: &Scope, count: u64) {
+    if count > 0 {
+        add_timers(metrics, &scope.route, &scope.rule, timer::REMOVED, count);
+    }
+}
+
+/// Counts firings of timers, and what the loop guard found in them.
+pub(super) fn fired(metrics: &Metrics, timers: &[StoredTimer], firings: &[Firing]) {
+    for (timer, firing) in timers.iter().zip(firings) {
+        let late = firing.at.duration_since(timer.due) > LATE;
+        let outcome = if late { timer::LATE } else { timer::FIRED };
+        let scope = &timer.id.scope;
+        if late {
+            tracing::warn!(
+                route = %scope.route,
+                rule = scope.rule,
+                due = %timer.due,
+                "a timer fired late: events or the receiver itself were held up"
+            );
+        }
+        add_timers(metrics, &scope.route, &scope.rule, outcome, 1);
+        for suppression in &firing.suppressions {
+            metrics
+                .loop_suppressed
+                .with_label_values(&[
+                    suppression.lane.route.to_string().as_str(),
+                    &suppression.lane.destination,
+                    suppression.guard.label(),
+                ])
+                .inc();
+        }
+    }
+}
+
+fn add_timers(metrics: &Metrics, route: &ObjectKey, rule: &str, outcome: &str, count: u64) {
+    metrics
+        .timers
+        .with_label_values(&[route.to_string().as_str(), rule, outcome])
+        .inc_by(count);
+}
+
 /// Why no rule fired; `None` where one did, or would have but for an error.
 fn unmatched(plan: &Plan, disposition: Disposition) -> Option<&'static str> {
     if plan.quarantined {
@@ -77,18 +137,10 @@ fn unmatched(plan: &Plan, disposition: Disposition) -> Option<&'static str> {
     if disposition != Disposition::Route {
         return Some(disposition.label());
     }
-    let any = |wanted: Outcome| {
-        plan.verdicts
-            .iter()
-            .any(|verdict| verdict.outcome == wanted)
-    };
-    if any(Outcome::Fired)
-        || any(Outcome::AlreadyDone)
-        || any(Outcome::Error)
-        || !plan.deliveries.is_empty()
-    {
+    let mut outcomes = plan.verdicts.iter().map(|verdict| verdict.outcome);
+    if outcomes.clone().any(Outcome::took) || !plan.deliveries.is_empty() {
         None
-    } else if any(Outcome::MissingField) {
+    } else if outcomes.any(|outcome| outcome == Outcome::MissingField) {
         Some(MISSING_FIELD)
     } else {
         Some(NO_RULE)

@@ -19,6 +19,7 @@ use crate::route::tests::{
 };
 
 mod memory;
+mod timers;
 
 use memory::{At, Memory};
 
@@ -40,6 +41,7 @@ impl Fixture {
             clock: Clock::starting_at(now()),
             accepted: Wake::default(),
             lanes: Wake::default(),
+            timer_grace: Duration::from_mins(6),
             shutdown: CancellationToken::new(),
         };
         Self {

@@ -1,6 +1,7 @@
 //! The loop guard: which deliveries would go round for ever.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use hookswitch_crds::snapshot::{GuardMode, LoopGuard, Ordering};
 use jiff::Timestamp;
@@ -10,8 +11,10 @@ use crate::plan::{
     DeadReason, Guard, Lane, MemoryKey, NewDelivery, Plan, Recalled, Remember, Suppression,
     WriteBack,
 };
-use crate::store::GuardAnswer;
+use crate::store::{GuardAnswer, StoredEvent};
 
+use super::once::OnceDraft;
+use super::stateful::Decided;
 use super::{DeliveryDraft, Draft, RouteDraft};
 
 /// What the events of one append have done before the store knows of it, so that each sees the ones
@@ -42,26 +45,35 @@ impl Overlay {
             .filter(|recalled| recalled.until > accepted_at)
     }
 
-    /// Remembers from now on.
-    pub(super) fn remember(&mut self, plan: &mut Plan, remember: Remember) {
-        self.memories.insert(
-            remember.key.clone(),
-            Recalled {
-                memory: remember.memory,
-                until: remember.until,
-            },
-        );
+    /// Remembers from now on. `event` is the one that a [`crate::plan::WaitState`] names.
+    pub(super) fn remember(
+        &mut self,
+        plan: &mut Plan,
+        remember: Remember,
+        event: Option<Arc<StoredEvent>>,
+    ) {
+        self.note(&remember, event);
         plan.remember.push(remember);
     }
 
-    fn write_backs(&self, lane: &Lane, subject: &str) -> u32 {
+    /// Remembers what is written down elsewhere.
+    pub(super) fn note(&mut self, remember: &Remember, event: Option<Arc<StoredEvent>>) {
+        let recalled = Recalled {
+            memory: remember.memory,
+            until: remember.until,
+            event,
+        };
+        self.memories.insert(remember.key.clone(), recalled);
+    }
+
+    pub(super) fn write_backs(&self, lane: &Lane, subject: &str) -> u32 {
         self.write_backs
             .get(&(lane.clone(), subject.to_owned()))
             .copied()
             .unwrap_or_default()
     }
 
-    fn count(&mut self, lane: &Lane, subject: &str) {
+    pub(super) fn count(&mut self, lane: &Lane, subject: &str) {
         *self
             .write_backs
             .entry((lane.clone(), subject.to_owned()))
@@ -75,6 +87,7 @@ pub(super) fn apply<'a>(
     draft: &Draft,
     route: &'a RouteDraft,
     answers: Vec<(&Lane, &GuardAnswer)>,
+    decided: &Decided<'_>,
     overlay: &mut Overlay,
     plan: &mut Plan,
 ) -> Vec<&'a DeliveryDraft> {
@@ -105,22 +118,38 @@ pub(super) fn apply<'a>(
 
     let mut done = Vec::new();
     for delivery in &route.deliveries {
-        let claimed = |once: &Remember| overlay.recall(&once.key, draft.accepted_at).is_some();
-        if delivery.once.as_ref().is_some_and(claimed) {
+        let rule = delivery.rule.as_str();
+        if decided.held_back.contains(rule) {
+            continue;
+        }
+        let waits_until = decided.starts.get(rule).map(|start| start.due());
+        let waits = waits_until.is_some();
+        // Of what waits, `once` and the rate are asked when the timer fires.
+        let claimed = |once: &OnceDraft| overlay.recall(&once.key, draft.accepted_at).is_some();
+        if !waits && delivery.once.as_ref().is_some_and(claimed) {
             done.push(delivery);
             continue;
         }
         if delivery.request.is_none() {
-            plan.deliveries.push(delivery.broken());
+            plan.deliveries.push(NewDelivery {
+                waits_until,
+                ..delivery.broken()
+            });
             continue;
         }
         if !delivery.destination.writes_back {
-            claim(delivery, overlay, plan);
-            plan.deliveries.push(delivery.live(draft, settings));
+            if !waits {
+                claim(delivery, overlay, plan);
+            }
+            plan.deliveries.push(NewDelivery {
+                waits_until,
+                ..delivery.live(draft, settings)
+            });
             continue;
         }
         let subject = draft.guarded_subject();
-        let over = settings.per_subject.is_some_and(|limit| {
+        let limit = settings.per_subject.filter(|_| !waits);
+        let over = limit.is_some_and(|limit| {
             let known = known.get(&delivery.lane).copied().unwrap_or_default();
             known.saturating_add(overlay.write_backs(&delivery.lane, subject)) >= limit.limit
         });
@@ -141,10 +170,14 @@ pub(super) fn apply<'a>(
             None => None,
         };
         let mut planned = delivery.live(draft, settings);
-        if dead.is_none() {
+        planned.waits_until = waits_until;
+        if waits {
+            planned.write_back = None;
+        }
+        if dead.is_none() && !waits {
             overlay.count(&delivery.lane, subject);
             claim(delivery, overlay, plan);
-        } else {
+        } else if dead.is_some() {
             // A dead letter waits for nobody, and nobody for it.
             planned.ordered_by = None;
             planned.dead = dead;
@@ -157,7 +190,7 @@ pub(super) fn apply<'a>(
 /// What is not delivered claims nothing: the next event of the key has its effect.
 fn claim(delivery: &DeliveryDraft, overlay: &mut Overlay, plan: &mut Plan) {
     if let Some(once) = &delivery.once {
-        overlay.remember(plan, once.clone());
+        overlay.remember(plan, once.claim(), None);
     }
 }
 
@@ -191,6 +224,7 @@ impl DeliveryDraft {
                     window: limit.window,
                 }),
             dead: None,
+            waits_until: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! accepted within the window, however late it is planned. What nothing could be rendered for, and what
 //! the loop guard stopped, claims nothing.
 
+use hookswitch_crds::duration::Duration;
 use hookswitch_crds::expression::{EvalError, Expression, Variables};
 use hookswitch_crds::template;
 use jiff::Timestamp;
@@ -12,30 +13,58 @@ use serde_json::Value as Json;
 
 use crate::config;
 use crate::event::Event;
-use crate::plan::{Memory, MemoryKey, Outcome, Remember, Verdict};
+use crate::plan::{Memory, MemoryKey, OnceTerms, Outcome, Remember, Verdict};
 
 use super::{DeliveryDraft, RouteDraft, rules};
 
-/// What is to be remembered where the delivery is planned.
-pub(super) fn claim<'a, 'v: 'a>(
+/// `once` of a delivery, with its key.
+#[derive(Debug)]
+pub(super) struct OnceDraft {
+    pub(super) key: MemoryKey,
+    window: Duration,
+    accepted_at: Timestamp,
+}
+
+impl OnceDraft {
+    /// What is to be remembered where the delivery is planned.
+    pub(super) fn claim(&self) -> Remember {
+        let until = self.accepted_at.checked_add(self.window.to_std());
+        Remember {
+            key: self.key.clone(),
+            memory: Memory::Claimed,
+            until: until.unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// What is asked when a delivery's timer fires.
+    pub(super) fn terms(&self, destination: &str) -> OnceTerms {
+        OnceTerms {
+            destination: destination.to_owned(),
+            digest: self.key.digest,
+            window: self.window,
+        }
+    }
+}
+
+/// Works out a delivery's key.
+pub(super) fn draft<'a, 'v: 'a>(
     event: &Event,
     once: Option<&config::Once>,
     variables: impl FnOnce() -> &'a Variables<'v>,
-) -> Result<Option<Remember>, EvalError> {
+) -> Result<Option<OnceDraft>, EvalError> {
     let Some(once) = once else {
         return Ok(None);
     };
     let text = key_text(&once.key, variables())?;
-    let until = event.accepted_at.checked_add(once.window.to_std());
-    Ok(Some(Remember {
+    Ok(Some(OnceDraft {
         key: MemoryKey::new(&once.scope, &text),
-        memory: Memory::Claimed,
-        until: until.unwrap_or(Timestamp::MAX),
+        window: once.window,
+        accepted_at: event.accepted_at,
     }))
 }
 
 /// The text of a key. Null is none: events that lack what they are told apart by have nothing in common.
-fn key_text(key: &Expression, variables: &Variables<'_>) -> Result<String, EvalError> {
+pub(super) fn key_text(key: &Expression, variables: &Variables<'_>) -> Result<String, EvalError> {
     match key.evaluate(variables)? {
         Json::Null => Err(EvalError::Type {
             want: "a value",

@@ -11,8 +11,10 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{self, Subscription};
 use crate::event::Event;
 use crate::plan::{EchoMark, FrozenRequest, Lane, Outcome, Verdict};
+use crate::store::StoredEvent;
 
-use super::{DeliveryDraft, Draft, RouteDraft, once, render};
+use super::stateful::Stateful;
+use super::{DeliveryDraft, Draft, RouteDraft, once, render, timer};
 
 /// An event whose body is parsed when the first expression wants it.
 struct Facts<'a> {
@@ -33,7 +35,9 @@ impl<'a> Facts<'a> {
 }
 
 /// Fills the draft in: verdicts, deliveries and what the guard is to be asked.
-pub(super) fn decide(subscription: &Subscription, event: &Event, draft: &mut Draft) {
+pub(super) fn decide(subscription: &Subscription, stored: &StoredEvent, draft: &mut Draft) {
+    let event = &stored.event;
+    let mut needs_event = false;
     let json = OnceCell::new();
     let facts = Facts {
         event,
@@ -45,12 +49,23 @@ pub(super) fn decide(subscription: &Subscription, event: &Event, draft: &mut Dra
             route: Arc::clone(route),
             echo_key: None,
             deliveries: Vec::new(),
+            stateful: Vec::new(),
             asked: Vec::new(),
         };
         let begin = draft.verdicts.len();
-        for rule in &route.rules {
-            let verdict = decide_rule(route, rule, &facts, &mut decided.deliveries);
+        for (place, rule) in route.rules.iter().enumerate() {
+            let mut stateful = Stateful::of(place);
+            let mut verdict =
+                decide_rule(route, rule, &facts, &mut decided.deliveries, &mut stateful);
+            if let Some(after) = &rule.after {
+                match timer::stop(after, event, || facts.variables()) {
+                    Ok(stop) => stateful.stop = stop,
+                    Err((what, error)) => note(&mut verdict.detail, &format!("{what}: {error}")),
+                }
+            }
             draft.verdicts.push(verdict);
+            needs_event |= stateful.needs_event(rule);
+            decided.stateful.extend(stateful.some());
         }
         let failed = ask(&facts, &mut decided);
         if let Some(detail) = failed {
@@ -59,9 +74,15 @@ pub(super) fn decide(subscription: &Subscription, event: &Event, draft: &mut Dra
                 note(&mut verdict.detail, &detail);
             }
         }
-        if !decided.deliveries.is_empty() || !decided.asked.is_empty() {
+        if !decided.deliveries.is_empty()
+            || !decided.asked.is_empty()
+            || !decided.stateful.is_empty()
+        {
             draft.routes.push(decided);
         }
+    }
+    if needs_event {
+        draft.event = Some(Arc::new(stored.clone()));
     }
 }
 
@@ -70,6 +91,7 @@ fn decide_rule(
     rule: &config::Rule,
     facts: &Facts<'_>,
     deliveries: &mut Vec<DeliveryDraft>,
+    stateful: &mut Stateful,
 ) -> Verdict {
     let mut verdict = Verdict {
         route: route.spec.origin.key.clone(),
@@ -101,9 +123,16 @@ fn decide_rule(
             return verdict;
         }
     }
+    if let Err((what, error)) = stateful.evaluate(rule, facts.event, || facts.variables()) {
+        verdict.outcome = outcome_of(&error);
+        verdict.detail = Some(format!("{what}: {error}"));
+        let broken = rule.deliver.iter();
+        deliveries.extend(broken.map(|entry| broken_draft(facts, rule, entry)));
+        return verdict;
+    }
     for entry in &rule.deliver {
         let destination = &entry.destination;
-        let claim = match once::claim(facts.event, entry.once.as_ref(), || facts.variables()) {
+        let claim = match once::draft(facts.event, entry.once.as_ref(), || facts.variables()) {
             Ok(claim) => claim,
             Err(error) => {
                 if verdict.outcome != Outcome::Error {

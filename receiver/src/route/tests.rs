@@ -18,6 +18,8 @@ use crate::plan::{FrozenBody, Guard, Outcome, Recalled};
 mod guards;
 mod once;
 mod rendering;
+mod timers;
+mod transition;
 
 pub(crate) const SEQUENCE: u64 = 7;
 

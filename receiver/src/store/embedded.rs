@@ -46,10 +46,10 @@ use self::state::{Shared, State, lock};
 use self::writer::{Operation, Reply, Writer, closed_error};
 use super::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, Retention, Store, StoredEvent,
+    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue,
 };
 use crate::metrics::Metrics;
-use crate::plan::{Lane, MemoryKey, Plan, Recalled};
+use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 
 mod accept;
 mod archive;
@@ -69,6 +69,7 @@ mod remove;
 mod revive;
 mod schema;
 mod state;
+mod timer;
 mod wal;
 mod writer;
 
@@ -256,6 +257,46 @@ impl Store for Embedded {
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()> {
         let append = Append::new(subscription.clone(), after, plans);
         Box::pin(self.ask(|reply| Operation::Plan(append, reply)))
+    }
+
+    fn timers_due(
+        &self,
+        subscription: &ObjectKey,
+        now: Timestamp,
+        since: Timestamp,
+        limit: usize,
+    ) -> Pending<'_, TimersDue> {
+        let subscription = subscription.clone();
+        Box::pin(
+            self.read(move |connection| timer::due(connection, &subscription, now, since, limit)),
+        )
+    }
+
+    fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()> {
+        let fire = timer::Fire {
+            subscription: subscription.clone(),
+            after: int(after),
+            firings,
+        };
+        Box::pin(self.ask(|reply| Operation::Fire(fire, reply)))
+    }
+
+    fn timers(&self) -> Pending<'_, Vec<TimerStats>> {
+        Box::pin(self.read(timer::stats))
+    }
+
+    fn remove_timers(
+        &self,
+        subscription: &ObjectKey,
+        scope: &Scope,
+        at: Timestamp,
+    ) -> Pending<'_, RemovedTimers> {
+        let remove = timer::Remove {
+            subscription: subscription.clone(),
+            scope: scope.clone(),
+            at: codec::micros(at),
+        };
+        Box::pin(self.ask(|reply| Operation::RemoveTimers(remove, reply)))
     }
 
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {

@@ -256,6 +256,8 @@ impl System {
                 .map(|destination| delivery(destination, number, subjects));
             plans.push(Plan {
                 remember: Vec::new(),
+                timers: Vec::new(),
+                cancelled: Vec::new(),
                 seq,
                 sequence: 1,
                 planned_at: Timestamp::now(),
@@ -356,5 +358,6 @@ fn delivery(destination: &str, number: u64, subjects: u64) -> NewDelivery {
         echo: None,
         write_back: None,
         dead: None,
+        waits_until: None,
     }
 }

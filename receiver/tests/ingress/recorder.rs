@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_receiver::plan::{Lane, MemoryKey, Plan, Recalled};
+use hookswitch_receiver::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 use hookswitch_receiver::store::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, Retention, Store, StoredEvent,
+    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -114,6 +114,28 @@ impl Store for Recorder {
     }
 
     fn recall(&self, _: &ObjectKey, _: Vec<MemoryKey>) -> Pending<'_, Vec<Option<Recalled>>> {
+        unimplemented!()
+    }
+
+    fn timers_due(
+        &self,
+        _: &ObjectKey,
+        _: Timestamp,
+        _: Timestamp,
+        _: usize,
+    ) -> Pending<'_, TimersDue> {
+        unimplemented!()
+    }
+
+    fn fire(&self, _: &ObjectKey, _: u64, _: Vec<Firing>) -> Pending<'_, ()> {
+        unimplemented!()
+    }
+
+    fn timers(&self) -> Pending<'_, Vec<TimerStats>> {
+        unimplemented!()
+    }
+
+    fn remove_timers(&self, _: &ObjectKey, _: &Scope, _: Timestamp) -> Pending<'_, RemovedTimers> {
         unimplemented!()
     }
 

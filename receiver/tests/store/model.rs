@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::event::Disposition;
-use hookswitch_receiver::plan::{Lane, MemoryKey, NewDelivery, Plan, Recalled};
+use hookswitch_receiver::plan::{Lane, MemoryKey, NewDelivery, Plan, Recalled, TimerId};
 use hookswitch_receiver::store::{
     Accepted, AttemptRecord, Claim, DeliveryRecord, DeliveryState, Due, Finish, GuardAnswer,
     GuardQuestion, History, LaneStats, NewEvent, Next, PlanRecord, Purged, Retention,
-    StoredDelivery, StoredEvent, delivery_bytes, event_bytes,
+    StoredDelivery, StoredEvent, TimerRecord, TimerState, delivery_bytes, event_bytes,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
+
+mod timers;
+
+use timers::Timer;
 
 /// The whole state.
 #[derive(Debug, Default)]
@@ -24,6 +28,7 @@ pub(crate) struct Model {
     pub(crate) marks: Vec<Mark>,
     write_backs: Vec<(Lane, String, Timestamp)>,
     memories: HashMap<(ObjectKey, MemoryKey), Recalled>,
+    pub(crate) timers: Vec<Timer>,
 }
 
 #[derive(Debug)]
@@ -60,6 +65,9 @@ impl Delivery {
     /// A new one; it waits where one of its subject is pending.
     pub(crate) fn planned(new: NewDelivery, at: Timestamp, waits: bool) -> Self {
         let state = match new.dead {
+            _ if new.waits_until.is_some() => DeliveryState::Waits {
+                due: new.waits_until.unwrap(),
+            },
             Some(reason) => DeliveryState::Dead(reason),
             None if waits => DeliveryState::Blocked,
             None => DeliveryState::Pending { due: at },
@@ -79,8 +87,12 @@ impl Delivery {
     pub(crate) fn is_pending(&self) -> bool {
         !matches!(
             self.state,
-            DeliveryState::Delivered | DeliveryState::Dead(_)
+            DeliveryState::Delivered | DeliveryState::Dead(_) | DeliveryState::Waits { .. }
         )
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.state, DeliveryState::Waits { .. })
     }
 }
 
@@ -208,6 +220,7 @@ impl Model {
         if after != self.planned(subscription)
             || !there
             || !plans.iter().map(|plan| plan.seq).eq(next)
+            || !self.can_cancel(subscription, &plans)
         {
             return false;
         }
@@ -221,14 +234,27 @@ impl Model {
         self.planned.insert(subscription.clone(), plan.seq);
         self.marks
             .retain(|mark| !plan.marks_consumed.contains(&mark.id));
-        for remember in plan.remember {
-            let recalled = Recalled {
-                memory: remember.memory,
-                until: remember.until,
-            };
-            let key = (subscription.clone(), remember.key);
-            self.memories.insert(key, recalled);
+        for new in &plan.timers {
+            self.timers.push(Timer {
+                subscription: subscription.clone(),
+                id: TimerId {
+                    scope: Arc::clone(&new.key.scope),
+                    seq: plan.seq,
+                },
+                digest: new.key.digest,
+                at: new.at,
+                due: new.due,
+                once: new.once.clone(),
+                state: TimerState::Waits,
+            });
         }
+        for id in &plan.cancelled {
+            let at = plan.planned_at;
+            self.end_timer(subscription, id, TimerState::Cancelled { at }, at);
+            let kept = self.events.get_mut(&id.seq).unwrap();
+            kept.deliveries.retain(|delivery| !delivery.waits());
+        }
+        self.remember(subscription, plan.remember);
         for new in plan.deliveries {
             let waits = new.ordered_by.is_some()
                 && self.events.values().any(|kept| {
@@ -260,7 +286,8 @@ impl Model {
     }
 
     pub(crate) fn count_write_back(&mut self, new: &NewDelivery, at: Timestamp) {
-        if let Some(write_back) = new.write_back.clone().filter(|_| new.dead.is_none()) {
+        let live = new.dead.is_none() && new.waits_until.is_none();
+        if let Some(write_back) = new.write_back.clone().filter(|_| live) {
             self.write_backs
                 .push((new.lane.clone(), write_back.subject, at));
         }
@@ -441,6 +468,18 @@ impl Model {
                         attempts: delivery.records.clone(),
                     })
                     .collect(),
+                timers: self
+                    .timers
+                    .iter()
+                    .filter(|timer| timer.id.seq == kept.event.seq)
+                    .map(|timer| TimerRecord {
+                        route: timer.id.scope.route.clone(),
+                        rule: timer.id.scope.rule.clone(),
+                        at: timer.at,
+                        due: timer.due,
+                        state: timer.state,
+                    })
+                    .collect(),
             })
             .collect()
     }
@@ -475,18 +514,6 @@ impl Model {
         }
         due.ready.sort_by_key(|delivery| delivery.due);
         due
-    }
-
-    /// What counts at that time.
-    pub(crate) fn recall(
-        &self,
-        subscription: &ObjectKey,
-        key: &MemoryKey,
-        at: Timestamp,
-    ) -> Option<&Recalled> {
-        self.memories
-            .get(&(subscription.clone(), key.clone()))
-            .filter(|recalled| recalled.until > at)
     }
 
     pub(crate) fn guard(&self, question: &GuardQuestion) -> GuardAnswer {

@@ -2,13 +2,12 @@
 //! outside they must look the same after each.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::plan::{
-    DeadReason, EchoMark, FrozenBody, Guard, Memory, MemoryKey, Outcome, Part, Plan, Recalled,
-    Remember, Scope, Suppression, Verdict, WriteBack,
+    DeadReason, EchoMark, FrozenBody, Guard, Outcome, Part, Plan, Recalled, Suppression, Verdict,
+    WriteBack,
 };
 use hookswitch_receiver::store::archive::Archive;
 use hookswitch_receiver::store::embedded::{Embedded, FILE};
@@ -23,6 +22,9 @@ use crate::model::Model;
 use crate::support::{self, PLENTY, at, key, lane, uuid};
 
 mod archive;
+mod timers;
+
+use timers::{claim_key, key_of, wait_part, wait_scope};
 
 const SUBSCRIPTIONS: [&str; 2] = ["a", "b"];
 const LANES: [&str; 2] = ["crm", "reply"];
@@ -42,6 +44,16 @@ enum Step {
         stale: bool,
         consume: Option<bool>,
         quarantined: bool,
+        cancel: Option<bool>,
+    },
+    Fire {
+        pick: usize,
+        stale: bool,
+        fates: u8,
+    },
+    RemoveTimers {
+        subscription: usize,
+        version: u64,
     },
     Claim {
         pick: usize,
@@ -83,6 +95,8 @@ struct Wish {
     dead: bool,
     rendered: bool,
     once: Option<u8>,
+    /// It waits for a timer that is due in so many seconds.
+    waits: Option<u8>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -94,9 +108,10 @@ fn wish() -> impl Strategy<Value = Wish> {
         proptest::bool::weighted(0.15),
         any::<bool>(),
         proptest::option::of(0..3_u8),
+        proptest::option::weighted(0.3, 0..30_u8),
     )
         .prop_map(
-            |(lane, subject, echo, write_back, dead, rendered, once)| Wish {
+            |(lane, subject, echo, write_back, dead, rendered, once, waits)| Wish {
                 lane,
                 subject,
                 echo,
@@ -104,6 +119,7 @@ fn wish() -> impl Strategy<Value = Wish> {
                 dead,
                 rendered,
                 once,
+                waits,
             },
         )
 }
@@ -120,10 +136,15 @@ fn step() -> impl Strategy<Value = Step> {
             rarely(),
             proptest::option::weighted(0.2, any::<bool>()),
             rarely(),
+            proptest::option::weighted(0.3, proptest::bool::weighted(0.9)),
         )
-            .prop_map(|(subscription, deliveries, stale, consume, quarantined)| Step::Plan {
-                subscription, deliveries, stale, consume, quarantined,
+            .prop_map(|(subscription, deliveries, stale, consume, quarantined, cancel)| Step::Plan {
+                subscription, deliveries, stale, consume, quarantined, cancel,
             }),
+        3 => (any::<usize>(), rarely(), any::<u8>())
+            .prop_map(|(pick, stale, fates)| Step::Fire { pick, stale, fates }),
+        1 => (0..SUBSCRIPTIONS.len(), 0..2_u64)
+            .prop_map(|(subscription, version)| Step::RemoveTimers { subscription, version }),
         6 => (any::<usize>(), rarely()).prop_map(|(pick, stale)| Step::Claim { pick, stale }),
         6 => (any::<usize>(), rarely(), 0..4_u8, proptest::option::weighted(0.8, any::<bool>()))
             .prop_map(|(pick, stale, next, answer)| Step::Finish { pick, stale, next, answer }),
@@ -220,10 +241,28 @@ impl<E: Engine> Run<E> {
                 stale,
                 consume,
                 quarantined,
+                cancel,
             } => {
                 let subscription = key(SUBSCRIPTIONS[subscription]);
-                self.plan(subscription, &deliveries, stale, consume, quarantined)
-                    .await;
+                let wishes = (deliveries.as_slice(), consume, cancel);
+                self.plan(subscription, wishes, stale, quarantined).await;
+            }
+            Step::Fire { pick, stale, fates } => self.fire(pick, stale, fates).await,
+            Step::RemoveTimers {
+                subscription,
+                version,
+            } => {
+                let subscription = key(SUBSCRIPTIONS[subscription]);
+                let scope = wait_scope(version);
+                let store = self.engine.store();
+                let removed = store
+                    .remove_timers(&subscription, &scope, at(self.now))
+                    .await
+                    .unwrap();
+                let expected = self
+                    .model
+                    .remove_timers(&subscription, &scope, at(self.now));
+                assert_eq!((removed.removed, removed.more), (expected, false));
             }
             Step::Claim { pick, stale } => {
                 if let Some((id, attempts)) = self.pick(pick) {
@@ -292,9 +331,8 @@ impl<E: Engine> Run<E> {
     async fn plan(
         &mut self,
         subscription: ObjectKey,
-        deliveries: &[Vec<Wish>],
+        (deliveries, consume, cancel): (&[Vec<Wish>], Option<bool>, Option<bool>),
         stale: bool,
-        consume: Option<bool>,
         quarantined: bool,
     ) {
         let after = self.model.planned(&subscription) + u64::from(stale);
@@ -305,6 +343,9 @@ impl<E: Engine> Run<E> {
             .zip(deliveries)
             .map(|(event, wishes)| self.wished(event.seq, wishes))
             .collect();
+        if let Some(real) = cancel {
+            self.cancel(&subscription, &mut plans, real);
+        }
         let Some(first) = plans.first_mut() else {
             return;
         };
@@ -332,6 +373,8 @@ impl<E: Engine> Run<E> {
 
     fn wished(&mut self, seq: u64, wishes: &[Wish]) -> Plan {
         let mut deliveries = Vec::new();
+        let due = wishes.iter().find_map(|wish| wish.waits);
+        let due = due.map(|due| at(self.now + i64::from(due)));
         for wish in wishes {
             self.planned += 1;
             let mut delivery = support::delivery(LANES[wish.lane], seq);
@@ -345,6 +388,7 @@ impl<E: Engine> Run<E> {
                 subject: "s".to_owned(),
                 window: Duration::from_secs(15),
             });
+            delivery.waits_until = wish.waits.and(due);
             if !wish.rendered {
                 delivery.request.as_mut().unwrap().body = FrozenBody::Event;
             }
@@ -355,16 +399,7 @@ impl<E: Engine> Run<E> {
             deliveries.push(delivery);
         }
         let mut plan = support::plan(seq, self.now, deliveries);
-        plan.remember = wishes
-            .iter()
-            .filter_map(|wish| {
-                Some(Remember {
-                    key: claim_key(LANES[wish.lane], wish.once?),
-                    memory: Memory::Claimed,
-                    until: at(self.now + 12),
-                })
-            })
-            .collect();
+        timers::remember(&mut plan, wishes, due, self.now);
         plan.verdicts = wishes
             .iter()
             .map(|wish| Verdict {
@@ -466,6 +501,7 @@ impl<E: Engine> Run<E> {
         let histories = model.histories();
         same(&store.scan(0, 1000).await.unwrap(), &histories);
         same(&store.lanes().await.unwrap(), &model.lanes());
+        same(&store.timers().await.unwrap(), &model.timer_stats());
         let mut waiting = Vec::new();
         for name in SUBSCRIPTIONS {
             let subscription = key(name);
@@ -475,12 +511,23 @@ impl<E: Engine> Run<E> {
             let keys: Vec<_> = LANES
                 .iter()
                 .flat_map(|lane| (0..3).map(|key| claim_key(lane, key)))
+                .chain((0..2).map(|key| key_of(wait_part(Part::Transition), key)))
+                .chain((0..2).map(|version| key_of(wait_scope(version), 7)))
                 .collect();
             let recalled = store.recall(&subscription, keys.clone()).await.unwrap();
             for (key, recalled) in keys.iter().zip(&recalled) {
                 let counts = |recalled: &&Recalled| recalled.until > at(self.now);
                 let recalled = recalled.as_ref().filter(counts);
-                same(&recalled, &model.recall(&subscription, key, at(self.now)));
+                let expected = model.recall(&subscription, key, at(self.now));
+                same(&recalled, &expected.as_ref());
+            }
+            for since in [0, self.now - 3] {
+                let due = store
+                    .timers_due(&subscription, at(self.now), at(since), 100)
+                    .await
+                    .unwrap();
+                let expected = model.timers_due(&subscription, at(self.now), at(since));
+                same(&due, &expected);
             }
             if !unplanned.is_empty() {
                 waiting.push(subscription);
@@ -518,16 +565,6 @@ impl<E: Engine> Run<E> {
         self.compare_lists().await;
         store.health().unwrap();
     }
-}
-
-/// A key of `once`.
-fn claim_key(destination: &str, key: u8) -> MemoryKey {
-    let scope = Scope {
-        route: self::key("route"),
-        rule: "rule".to_owned(),
-        part: Part::Once(destination.to_owned()),
-    };
-    MemoryKey::new(&Arc::new(scope), &format!("key {key}"))
 }
 
 /// Equal, or the first lines that differ.

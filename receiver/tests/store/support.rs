@@ -92,6 +92,7 @@ pub(crate) fn delivery(destination: &str, seq: u64) -> NewDelivery {
         echo: None,
         write_back: None,
         dead: None,
+        waits_until: None,
     }
 }
 
@@ -105,6 +106,8 @@ pub(crate) fn plan(seq: u64, seconds: i64, deliveries: Vec<NewDelivery>) -> Plan
         deliveries,
         marks_consumed: Vec::new(),
         remember: Vec::new(),
+        timers: Vec::new(),
+        cancelled: Vec::new(),
         quarantined: false,
     }
 }

@@ -454,16 +454,6 @@ fn what_is_not_served_yet_is_refused_and_never_passed_over() {
         ),
         (
             DELIVER,
-            "after: {wait: 30m, key: event.subject}\n    deliver: [{destination: tickets}]",
-            "spec.rules[0].after",
-        ),
-        (
-            DELIVER,
-            "transition: {key: event.subject, rank: '1'}\n    deliver: [{destination: tickets}]",
-            "spec.rules[0].transition",
-        ),
-        (
-            DELIVER,
             "enrich: [{name: profile, http: {url: 'https://a.example'}}]\n    deliver: [{destination: tickets}]",
             "spec.rules[0].enrich",
         ),

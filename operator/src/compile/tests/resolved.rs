@@ -378,3 +378,56 @@ fn r41_once_is_taken_over_and_its_key_is_checked() {
     assert_eq!(problem.field, "spec.rules[0].deliver[0].once.key");
     assert_eq!(problem.reason, reason::INVALID_EXPRESSION);
 }
+
+#[test]
+fn r45_r47_states_and_timers_are_taken_over_and_their_expressions_are_checked() {
+    let rule = |more: &str| {
+        let deliver = format!("{more}\n    deliver: [{{destination: tickets}}]");
+        compiled(&edited(
+            &all(&[SUBSCRIPTION, ROUTE]),
+            "deliver: [{destination: tickets}]",
+            &deliver,
+        ))
+    };
+    let good = rule(
+        "transition: {key: event.subject, rank: event.time, reopenWhen: event.data.reopened}\n    \
+         after: {wait: 30m, key: event.data.agent, unless: {types: [back], when: event.data.n > first.data.n}}",
+    );
+    let entry = good.route_entry("support/crm").unwrap();
+    let transition = entry.rules[0].transition.as_ref().unwrap();
+    assert_eq!(transition.rank, "event.time");
+    assert_eq!(
+        transition.reopen_when.as_deref(),
+        Some("event.data.reopened")
+    );
+    let after = entry.rules[0].after.as_ref().unwrap();
+    assert_eq!(after.wait, Duration::from_secs(1800));
+    let unless = after.unless.as_ref().unwrap();
+    assert_eq!(unless.types, ["back"]);
+    assert_eq!(unless.when.as_deref(), Some("event.data.n > first.data.n"));
+
+    for (more, field) in [
+        (
+            "transition: {key: evnt.subject, rank: '1'}",
+            "transition.key",
+        ),
+        (
+            "transition: {key: event.subject, rank: first.data.n}",
+            "transition.rank",
+        ),
+        (
+            "transition: {key: event.subject, rank: '1', reopenWhen: nothing(1)}",
+            "transition.reopenWhen",
+        ),
+        ("after: {wait: 30m, key: first.subject}", "after.key"),
+        (
+            "after: {wait: 30m, key: event.subject, unless: {when: first.subjct == event.subject}}",
+            "after.unless.when",
+        ),
+    ] {
+        let compiled = rule(more);
+        let problem = &compiled.route("support/crm").problems[0];
+        assert_eq!(problem.field, format!("spec.rules[0].{field}"));
+        assert_eq!(problem.reason, reason::INVALID_EXPRESSION);
+    }
+}

@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::plan::{Lane, MemoryKey, Plan, Recalled};
+use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 use crate::store::{
     Accepted, Claim, DeliveryState, Due, Error, Finish, GuardAnswer, GuardQuestion, History,
-    LaneStats, NewEvent, Next, Pending, Purged, Retention, Store, StoredDelivery, StoredEvent,
+    LaneStats, NewEvent, Next, Pending, Purged, RemovedTimers, Retention, Store, StoredDelivery,
+    StoredEvent, TimerStats, TimersDue,
 };
 
 /// The store.
@@ -195,6 +196,28 @@ impl Store for Memory {
         unimplemented!()
     }
     fn recall(&self, _: &ObjectKey, _: Vec<MemoryKey>) -> Pending<'_, Vec<Option<Recalled>>> {
+        unimplemented!()
+    }
+
+    fn timers_due(
+        &self,
+        _: &ObjectKey,
+        _: Timestamp,
+        _: Timestamp,
+        _: usize,
+    ) -> Pending<'_, TimersDue> {
+        unimplemented!()
+    }
+
+    fn fire(&self, _: &ObjectKey, _: u64, _: Vec<Firing>) -> Pending<'_, ()> {
+        unimplemented!()
+    }
+
+    fn timers(&self) -> Pending<'_, Vec<TimerStats>> {
+        unimplemented!()
+    }
+
+    fn remove_timers(&self, _: &ObjectKey, _: &Scope, _: Timestamp) -> Pending<'_, RemovedTimers> {
         unimplemented!()
     }
 

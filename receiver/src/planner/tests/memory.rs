@@ -1,7 +1,7 @@
 //! A store in memory that does what the planner needs, and fails where a test wants it to.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::FutureExt as _;
 use futures::future::ready;
@@ -10,10 +10,13 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::event::Event;
-use crate::plan::{Lane, MemoryKey, Plan, Recalled};
+use crate::plan::{
+    Firing, Lane, Memory as Remembered, MemoryKey, NewTimer, Plan, Recalled, Remember, Scope,
+    StoredTimer, TimerId, WaitingDelivery,
+};
 use crate::store::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, Retention, Store, StoredEvent,
+    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue,
 };
 
 /// Where a test makes the store fail.
@@ -24,6 +27,9 @@ pub(super) enum At {
     Guard,
     Recall,
     Plan,
+    TimersDue,
+    Fire,
+    Timers,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +48,8 @@ pub(super) struct State {
     pub(super) breadcrumbs: Vec<Vec<u64>>,
     planned: HashMap<ObjectKey, u64>,
     memories: HashMap<(ObjectKey, MemoryKey), Recalled>,
+    pub(super) timers: Vec<(ObjectKey, StoredTimer)>,
+    pub(super) fired: Vec<Firing>,
 }
 
 impl Memory {
@@ -142,7 +150,19 @@ impl Store for Memory {
         keys: Vec<MemoryKey>,
     ) -> Pending<'_, Vec<Option<Recalled>>> {
         self.read(At::Recall, Some(subscription), |state| {
-            let recall = |key| state.memories.get(&(subscription.clone(), key)).cloned();
+            let events = &state.events;
+            let recall = |key| {
+                let found = state.memories.get(&(subscription.clone(), key));
+                found.cloned().map(|mut recalled| {
+                    if let Remembered::Wait { state, .. } = recalled.memory
+                        && let Some(seq) = state.seq()
+                    {
+                        let event = events[&seq].clone();
+                        recalled.event = Some(Arc::new(StoredEvent { seq, event }));
+                    }
+                    recalled
+                })
+            };
             Ok(keys.into_iter().map(recall).collect())
         })
     }
@@ -162,18 +182,89 @@ impl Store for Memory {
                     };
                     state.marks.remove(at);
                 }
-                for remember in &plan.remember {
-                    let recalled = Recalled {
-                        memory: remember.memory,
-                        until: remember.until,
-                    };
-                    let key = (subscription.clone(), remember.key.clone());
-                    state.memories.insert(key, recalled);
+                remember(state, subscription, &plan.remember);
+                for id in &plan.cancelled {
+                    state.timers.retain(|(_, timer)| timer.id != *id);
+                }
+                for new in &plan.timers {
+                    let timer = stored(&plan, new, state);
+                    state.timers.push((subscription.clone(), timer));
                 }
                 let twice = state.plans.insert(plan.seq, plan);
                 assert!(twice.is_none(), "an event is planned once");
             }
             Ok(())
+        })
+    }
+
+    fn timers_due(
+        &self,
+        subscription: &ObjectKey,
+        now: Timestamp,
+        since: Timestamp,
+        limit: usize,
+    ) -> Pending<'_, TimersDue> {
+        self.read(At::TimersDue, Some(subscription), |state| {
+            let own = || {
+                let own = state.timers.iter().filter(|(key, _)| key == subscription);
+                own.map(|(_, timer)| timer)
+            };
+            let mut timers: Vec<_> = own()
+                .filter(|timer| timer.due <= now && timer.at >= since)
+                .cloned()
+                .collect();
+            timers.sort_by_key(|timer| timer.due);
+            timers.truncate(limit);
+            let next = own().map(|timer| timer.due).filter(|due| *due > now).min();
+            Ok(TimersDue { timers, next })
+        })
+    }
+
+    fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()> {
+        self.read(At::Fire, Some(subscription), |state| {
+            if state.planned.get(subscription).copied().unwrap_or_default() != after {
+                return Err(Error::Conflict);
+            }
+            for firing in firings {
+                let before = state.timers.len();
+                state.timers.retain(|(_, timer)| timer.id != firing.timer);
+                assert_eq!(state.timers.len() + 1, before, "a timer fires once");
+                remember(state, subscription, &firing.remember);
+                state.fired.push(firing);
+            }
+            Ok(())
+        })
+    }
+
+    fn timers(&self) -> Pending<'_, Vec<TimerStats>> {
+        self.read(At::Timers, None, |state| {
+            let stats = state.timers.iter().map(|(subscription, timer)| TimerStats {
+                subscription: subscription.clone(),
+                scope: (*timer.id.scope).clone(),
+                pending: 1,
+            });
+            Ok(stats.collect())
+        })
+    }
+
+    fn remove_timers(
+        &self,
+        subscription: &ObjectKey,
+        scope: &Scope,
+        _: Timestamp,
+    ) -> Pending<'_, RemovedTimers> {
+        self.read(At::Timers, Some(subscription), |state| {
+            let found = state
+                .timers
+                .iter()
+                .position(|(key, timer)| key == subscription && *timer.id.scope == *scope);
+            if let Some(at) = found {
+                state.timers.remove(at);
+            }
+            Ok(RemovedTimers {
+                removed: u64::from(found.is_some()),
+                more: found.is_some(),
+            })
         })
     }
 
@@ -225,6 +316,44 @@ impl Store for Memory {
 
     fn close(&self) -> Pending<'_, ()> {
         unused()
+    }
+}
+
+fn remember(state: &mut State, subscription: &ObjectKey, all: &[Remember]) {
+    for remember in all {
+        let recalled = Recalled {
+            memory: remember.memory,
+            until: remember.until,
+            event: None,
+        };
+        let key = (subscription.clone(), remember.key.clone());
+        state.memories.insert(key, recalled);
+    }
+}
+
+fn stored(plan: &Plan, new: &NewTimer, state: &State) -> StoredTimer {
+    let scope = &new.key.scope;
+    let waits = |lane: &Lane, rule: &str| lane.route == scope.route && rule == scope.rule;
+    StoredTimer {
+        id: TimerId {
+            scope: Arc::clone(scope),
+            seq: plan.seq,
+        },
+        digest: new.key.digest,
+        at: new.at,
+        due: new.due,
+        subject: state.events[&plan.seq].subject.clone(),
+        once: new.once.clone(),
+        deliveries: plan
+            .deliveries
+            .iter()
+            .filter(|it| it.waits_until.is_some() && waits(&it.lane, &it.rule))
+            .map(|it| WaitingDelivery {
+                id: it.id,
+                lane: it.lane.clone(),
+                dead: it.dead,
+            })
+            .collect(),
     }
 }
 

@@ -34,7 +34,7 @@ fn closed(id: &str, closed_at: &str, seconds: i64) -> Event {
 }
 
 /// A plan that sees what the plans before it remember.
-fn next(subscription: &Subscription, event: Event, overlay: &mut Overlay) -> Plan {
+pub(super) fn next(subscription: &Subscription, event: Event, overlay: &mut Overlay) -> Plan {
     let at = event.accepted_at;
     let draft = Draft::new(subscription, &StoredEvent { seq: 1, event });
     let answers = vec![GuardAnswer::default(); draft.questions(at).len()];
@@ -42,12 +42,13 @@ fn next(subscription: &Subscription, event: Event, overlay: &mut Overlay) -> Pla
 }
 
 /// What a store would answer after these plans.
-fn stored(plans: &[Plan]) -> Overlay {
+pub(super) fn stored(plans: &[Plan]) -> Overlay {
     Overlay::new(plans.iter().flat_map(|plan| {
         plan.remember.iter().map(|remember| {
             let recalled = Recalled {
                 memory: remember.memory,
                 until: remember.until,
+                event: None,
             };
             (remember.key.clone(), recalled)
         })
@@ -74,7 +75,7 @@ fn r40_r41_one_survey_per_closing_on_redelivery_too() {
     let third = next(
         &subscription,
         closed("e-3", "10:00", 300),
-        &mut stored(&[first.clone()]),
+        &mut stored(std::slice::from_ref(&first)),
     );
     for again in [&second, &third] {
         assert_eq!(sent_to(again), ["qa"]);
@@ -108,7 +109,11 @@ fn a_key_is_free_again_once_its_window_has_passed_since_the_event_was_accepted()
     );
     for (seconds, sent) in [(3599, 1), (3600, 2)] {
         let event = closed("e-2", "10:00", seconds);
-        let again = next(&subscription, event, &mut stored(&[first.clone()]));
+        let again = next(
+            &subscription,
+            event,
+            &mut stored(std::slice::from_ref(&first)),
+        );
         assert_eq!(sent_to(&again).len(), sent, "{seconds}");
     }
 }

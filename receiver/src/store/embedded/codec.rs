@@ -40,6 +40,8 @@ pub(super) mod state {
     pub(crate) const DELIVERED: i64 = 3;
     /// Given up.
     pub(crate) const DEAD: i64 = 4;
+    /// Waits for a timer.
+    pub(crate) const WAITS: i64 = 5;
 }
 
 /// Their places are what the file holds: add at the end only.
@@ -134,6 +136,11 @@ pub(super) fn disposition_code(disposition: Disposition) -> i64 {
 
 pub(super) fn reason_code(reason: DeadReason) -> i64 {
     place_of(&DEAD_REASONS, &reason)
+}
+
+/// The reverse of [`reason_code`].
+pub(super) fn dead_reason(code: i64) -> Result<DeadReason, Damage> {
+    at_place(&DEAD_REASONS, code, "reason of a dead letter")
 }
 
 fn place_of<T: PartialEq>(all: &[T], one: &T) -> i64 {
@@ -331,14 +338,13 @@ pub(super) fn delivery_state(
         state::READY => DeliveryState::Pending {
             due: timestamp(due)?,
         },
+        state::WAITS => DeliveryState::Waits {
+            due: timestamp(due)?,
+        },
         state::BLOCKED => DeliveryState::Blocked,
         state::CLAIMED => DeliveryState::Claimed,
         state::DELIVERED => DeliveryState::Delivered,
-        state::DEAD => DeliveryState::Dead(at_place(
-            &DEAD_REASONS,
-            reason.unwrap_or(-1),
-            "reason of a dead letter",
-        )?),
+        state::DEAD => DeliveryState::Dead(dead_reason(reason.unwrap_or(-1))?),
         other => return Err(Damage(format!("{other} is not a state of a delivery"))),
     })
 }

@@ -3,17 +3,28 @@
 //! A row for each key, which the plan that changes it replaces. Rows that count for no event any
 //! more are removed with the echo marks.
 
+use std::sync::Arc;
+
 use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::codec::{micros, timestamp};
+use super::codec::{int, micros, timestamp, unsigned};
 use super::fault::{Damage, ReadFault};
+use super::read;
 use super::state::State;
-use crate::plan::{Memory, MemoryKey, Part, Recalled, Remember};
+use crate::plan::{Memory, MemoryKey, Part, Recalled, Remember, WaitState};
 
 /// Kinds of memories in the file.
 mod kind {
     pub(super) const CLAIMED: i64 = 0;
+    /// `value` is the rank, `since` the reopening.
+    pub(super) const STATE: i64 = 1;
+    /// Of these `value` is the event.
+    pub(super) const PENDING: i64 = 2;
+    pub(super) const FIRED: i64 = 3;
+    pub(super) const CANCELLED: i64 = 4;
+    pub(super) const SEEN: i64 = 5;
 }
 
 /// Rows that one call removes at most.
@@ -23,6 +34,10 @@ const ROWS_AT_ONCE: i64 = 1024;
 pub(super) fn part(text: &str) -> Result<Part, Damage> {
     match text.split_once('/') {
         Some(("once", destination)) => Ok(Part::Once(destination.to_owned())),
+        Some(("after", version)) => u64::from_str_radix(version, 16)
+            .map(Part::After)
+            .map_err(|_| Damage(format!("`{text}` is not a part of a rule"))),
+        None if text == "transition" => Ok(Part::Transition),
         _ => Err(Damage(format!("`{text}` is not a part of a rule"))),
     }
 }
@@ -34,7 +49,7 @@ pub(super) fn recall(
     keys: &[MemoryKey],
 ) -> Result<Vec<Option<Recalled>>, ReadFault> {
     let mut find = connection.prepare_cached(
-        "SELECT m.kind, m.until FROM subscription s \
+        "SELECT m.kind, m.until, m.at, m.value, m.since FROM subscription s \
          JOIN scope c ON c.subscription = s.id \
          JOIN memory m ON m.scope = c.id \
          WHERE s.namespace = ? AND s.name = ? \
@@ -43,33 +58,87 @@ pub(super) fn recall(
     keys.iter()
         .map(|key| {
             let scope = &*key.scope;
-            find.query_row(
-                (
-                    &subscription.namespace,
-                    &subscription.name,
-                    &scope.route.namespace,
-                    &scope.route.name,
-                    &scope.rule,
-                    scope.part.to_string(),
-                    key.digest,
-                ),
-                |row| Ok(recalled(row)),
-            )
-            .optional()?
-            .transpose()
+            let recalled: Option<Recalled> = find
+                .query_row(
+                    (
+                        &subscription.namespace,
+                        &subscription.name,
+                        &scope.route.namespace,
+                        &scope.route.name,
+                        &scope.rule,
+                        scope.part.to_string(),
+                        key.digest,
+                    ),
+                    |row| Ok(recalled(row)),
+                )
+                .optional()?
+                .transpose()?;
+            recalled
+                .map(|recalled| with_event(connection, recalled))
+                .transpose()
         })
         .collect()
 }
 
 fn recalled(row: &Row<'_>) -> Result<Recalled, ReadFault> {
+    let time = |column| -> Result<Option<Timestamp>, ReadFault> {
+        let micros: Option<i64> = row.get(column)?;
+        Ok(micros.map(timestamp).transpose()?)
+    };
+    let at = time(2)?.unwrap_or_default();
+    let value = row.get::<_, Option<i64>>(3)?.unwrap_or_default();
+    let wait = |state| Memory::Wait { state, at };
+    let seq = unsigned(value);
     let memory = match row.get(0)? {
         kind::CLAIMED => Memory::Claimed,
+        kind::STATE => Memory::State {
+            rank: value,
+            at,
+            reopened: time(4)?,
+        },
+        kind::PENDING => wait(WaitState::Pending { seq }),
+        kind::FIRED => wait(WaitState::Fired { seq }),
+        kind::CANCELLED => wait(WaitState::Cancelled),
+        kind::SEEN => wait(WaitState::Seen { seq }),
         other => return Err(Damage(format!("{other} is not a kind of memory")).into()),
     };
     Ok(Recalled {
         memory,
         until: timestamp(row.get(1)?)?,
+        event: None,
     })
+}
+
+/// With the event that is needed to decide about the next one, where it is kept still.
+fn with_event(connection: &Connection, mut recalled: Recalled) -> Result<Recalled, ReadFault> {
+    if let Memory::Wait { state, .. } = recalled.memory
+        && let Some(seq) = state.seq()
+    {
+        recalled.event = read::find_event(connection, int(seq))?.map(Arc::new);
+    }
+    Ok(recalled)
+}
+
+/// How a memory is written: kind, `at`, `value`, `since`.
+fn columns(memory: &Memory) -> (i64, Option<i64>, Option<i64>, Option<i64>) {
+    match *memory {
+        Memory::Claimed => (kind::CLAIMED, None, None, None),
+        Memory::State { rank, at, reopened } => (
+            kind::STATE,
+            Some(micros(at)),
+            Some(rank),
+            reopened.map(micros),
+        ),
+        Memory::Wait { state, at } => {
+            let kind = match state {
+                WaitState::Pending { .. } => kind::PENDING,
+                WaitState::Fired { .. } => kind::FIRED,
+                WaitState::Cancelled => kind::CANCELLED,
+                WaitState::Seen { .. } => kind::SEEN,
+            };
+            (kind, Some(micros(at)), state.seq().map(int), None)
+        }
+    }
 }
 
 impl State {
@@ -82,14 +151,13 @@ impl State {
     ) -> Result<(), ReadFault> {
         let Remember { key, memory, until } = remember;
         let scope = self.scope(connection, subscription, &key.scope)?;
-        let kind = match memory {
-            Memory::Claimed => kind::CLAIMED,
-        };
+        let (kind, at, value, since) = columns(memory);
         connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO memory (scope, key, kind, until) VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO memory (scope, key, kind, at, value, since, until) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
             )?
-            .execute((scope, key.digest, kind, micros(*until)))?;
+            .execute((scope, key.digest, kind, at, value, since, micros(*until)))?;
         Ok(())
     }
 }
@@ -103,4 +171,19 @@ pub(super) fn forget(connection: &Connection, before: i64) -> Result<bool, ReadF
         )?
         .execute((before, ROWS_AT_ONCE))?;
     Ok(i64::try_from(removed).unwrap_or(i64::MAX) >= ROWS_AT_ONCE)
+}
+
+/// Forgets that a timer of the key waits, where it is the one that this event started.
+pub(super) fn forget_pending(
+    connection: &Connection,
+    scope: i64,
+    key: &[u8; 16],
+    seq: i64,
+) -> Result<(), ReadFault> {
+    connection
+        .prepare_cached(
+            "DELETE FROM memory WHERE scope = ? AND key = ? AND kind = ? AND value = ?",
+        )?
+        .execute((scope, key, kind::PENDING, seq))?;
+    Ok(())
 }

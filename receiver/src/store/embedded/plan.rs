@@ -74,7 +74,10 @@ impl State {
         let Some(subscription) = self.subscription_at(at).map(|found| found.id) else {
             return Ok(Err(Error::Conflict));
         };
-        let mut bytes = 0_u64;
+        let plans = append.plans.iter().map(|encoded| &encoded.plan);
+        if !self.has_timers(connection, subscription, plans)? {
+            return Ok(Err(Error::Conflict));
+        }
         let mut insert = connection.prepare_cached(
             "INSERT INTO plan (seq, sequence, planned_at, verdicts, suppressions) VALUES (?, ?, ?, ?, ?)",
         )?;
@@ -96,12 +99,10 @@ impl State {
             if encoded.plan.deliveries.is_empty() {
                 history.execute((subscription, planned_at, seq))?;
             }
-            bytes = bytes.saturating_add(self.append(
-                connection,
-                shared,
-                subscription,
-                &encoded.plan,
-            )?);
+            let bytes = self.append(connection, shared, subscription, &encoded.plan)?;
+            if let Some(subscription) = self.change_subscription(at) {
+                subscription.bytes = subscription.bytes.saturating_add(bytes);
+            }
         }
         drop((insert, history));
         let backlog = self.subscription_at(at).is_some_and(|found| found.backlog)
@@ -109,7 +110,6 @@ impl State {
         if let Some(subscription) = self.change_subscription(at) {
             subscription.planned = last;
             subscription.backlog = backlog;
-            subscription.bytes = subscription.bytes.saturating_add(bytes);
         }
         Ok(Ok(()))
     }
@@ -153,6 +153,12 @@ impl State {
         for mark in &plan.marks_consumed {
             delete_mark(connection, mark)?;
         }
+        for timer in &plan.timers {
+            self.start_timer(connection, subscription, seq, timer)?;
+        }
+        for timer in &plan.cancelled {
+            self.cancel_timer(connection, subscription, timer, planned_at)?;
+        }
         for remember in &plan.remember {
             self.remember(connection, subscription, remember)?;
         }
@@ -192,7 +198,10 @@ impl State {
             .ordered_by
             .as_deref()
             .map(|subject| chain(lane, subscription, subject));
+        let waits = delivery.waits_until.map(micros);
         let (state, ended_at, reason) = match dead {
+            // Why it is dead is told when its timer fires.
+            reason if waits.is_some() => (state::WAITS, None, reason.map(reason_code)),
             Some(reason) => (state::DEAD, Some(planned_at), Some(reason_code(reason))),
             None if is_pending(connection, chain)? => (state::BLOCKED, None, None),
             None => (state::READY, None, None),
@@ -212,7 +221,7 @@ impl State {
                 shape,
                 state,
                 planned_at,
-                planned_at,
+                waits.unwrap_or(planned_at),
                 chain,
                 delivery.echo.map(|echo| echo.key),
                 delivery.echo.map(|echo| span(echo.window)),
@@ -223,6 +232,9 @@ impl State {
             connection
                 .prepare_cached("INSERT INTO rendered (key, digest, body) VALUES (?, ?, ?)")?
                 .execute((key, codec::short_digest(&[&own]), own.as_ref()))?;
+        }
+        if waits.is_some() {
+            return Ok(());
         }
         if dead.is_some() {
             self.count(lane, 0, 1);

@@ -15,6 +15,7 @@ use super::codec::{
 use super::fault::{Damage, ReadFault};
 use super::remove::Victims;
 use super::state;
+use super::timer;
 use crate::plan::{FrozenRequest, Lane};
 use crate::store::{
     DeliveryRecord, Due, GuardAnswer, GuardQuestion, History, LaneStats, PlanRecord, Retention,
@@ -80,13 +81,21 @@ pub(super) fn unplanned(
 
 /// One event.
 fn event(connection: &Connection, seq: i64) -> Result<StoredEvent, ReadFault> {
+    find_event(connection, seq)?.ok_or_else(|| Damage(format!("event {seq} is missing")).into())
+}
+
+/// One event, where it is kept still.
+pub(super) fn find_event(
+    connection: &Connection,
+    seq: i64,
+) -> Result<Option<StoredEvent>, ReadFault> {
     connection
         .prepare_cached(&format!(
             "SELECT {EVENT} FROM event e JOIN subscription s ON s.id = e.subscription WHERE e.seq = ?"
         ))?
         .query_row([seq], |row| Ok(codec::event(row)))
         .optional()?
-        .ok_or_else(|| Damage(format!("event {seq} is missing")))?
+        .transpose()
 }
 
 /// What the loop guard asks.
@@ -249,6 +258,7 @@ fn history_of(connection: &Connection, seq: i64) -> Result<History, ReadFault> {
         event: event(connection, seq)?,
         plan: plan(connection, seq)?,
         deliveries: deliveries(connection, seq)?,
+        timers: timer::records(connection, seq)?,
     })
 }
 

@@ -114,6 +114,7 @@ impl State {
         }
         for table in [
             "DELETE FROM plan WHERE seq = ?",
+            "DELETE FROM timer WHERE seq = ?",
             "DELETE FROM event WHERE seq = ?",
         ] {
             connection.prepare_cached(table)?.execute([seq])?;
@@ -150,7 +151,10 @@ impl State {
 }
 
 /// Removes rendered bodies, and says how many bytes they had.
-fn remove_rendered(connection: &Connection, range: (i64, i64)) -> Result<i64, ReadFault> {
+pub(super) fn remove_rendered(
+    connection: &Connection,
+    range: (i64, i64),
+) -> Result<i64, ReadFault> {
     let bytes = connection
         .prepare_cached(
             "SELECT ifnull(sum(octet_length(body)), 0) FROM rendered WHERE key >= ? AND key < ?",

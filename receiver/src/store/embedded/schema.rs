@@ -132,7 +132,7 @@ CREATE TABLE delivery (
     lane INTEGER NOT NULL,
     rule INTEGER NOT NULL,
     shape ANY,                           -- a row of `shape`, or the shape itself, or nothing: it could not be rendered
-    state INTEGER NOT NULL,              -- 0 ready, 1 blocked, 2 claimed, 3 delivered, 4 dead
+    state INTEGER NOT NULL,              -- 0 ready, 1 blocked, 2 claimed, 3 delivered, 4 dead, 5 waits for a timer
     attempts INTEGER NOT NULL,
     interrupted INTEGER NOT NULL,
     planned_at INTEGER NOT NULL,
@@ -195,16 +195,33 @@ CREATE TABLE scope (
     route TEXT NOT NULL,
     rule TEXT NOT NULL,
     part TEXT NOT NULL,
+    timers INTEGER NOT NULL,             -- that wait
     UNIQUE (subscription, namespace, route, rule, part)
 ) STRICT;
 CREATE TABLE memory (
     scope INTEGER NOT NULL,
     key BLOB NOT NULL,
-    kind INTEGER NOT NULL,
+    kind INTEGER NOT NULL,               -- see memory.rs
+    at INTEGER,
+    value INTEGER,                       -- a rank, or an event
+    since INTEGER,
     until INTEGER NOT NULL,
     PRIMARY KEY (scope, key)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX memory_until ON memory (until);
+
+CREATE TABLE timer (
+    seq INTEGER NOT NULL,                -- the event that started it
+    scope INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    state INTEGER NOT NULL,              -- 0 waits, 1 fired, 2 cancelled, 3 removed
+    once TEXT,
+    ended_at INTEGER,
+    PRIMARY KEY (seq, scope)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX timer_due ON timer (scope, due, at) WHERE state = 0;
 
 -- Events that the process did not survive planning.
 CREATE TABLE suspect (seq INTEGER PRIMARY KEY, times INTEGER NOT NULL) STRICT;

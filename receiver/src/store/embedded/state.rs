@@ -51,10 +51,13 @@ pub(super) struct State {
     rules: HashMap<String, i64>,
     /// By the subscription's row.
     scopes: HashMap<(i64, Scope), i64>,
+    /// Timers of each scope that wait, and whether that has changed.
+    timers: Vec<(i64, bool)>,
     shapes: HashMap<String, i64>,
     verdicts: HashMap<String, i64>,
     changed_subscriptions: Vec<usize>,
     changed_lanes: Vec<usize>,
+    changed_scopes: Vec<i64>,
     /// Suspects that are planned now.
     cleared: Vec<i64>,
 }
@@ -247,7 +250,7 @@ impl State {
         let id = row_id(self.scopes.len());
         connection
             .prepare_cached(
-                "INSERT INTO scope (id, subscription, namespace, route, rule, part) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO scope (id, subscription, namespace, route, rule, part, timers) VALUES (?, ?, ?, ?, ?, ?, 0)",
             )?
             .execute((
                 id,
@@ -258,7 +261,24 @@ impl State {
                 scope.part.to_string(),
             ))?;
         self.scopes.insert(key, id);
+        self.timers.push((0, false));
         Ok(id)
+    }
+
+    /// The row of what remembers, where it has remembered before.
+    pub(super) fn find_scope(&self, subscription: i64, scope: &Scope) -> Option<i64> {
+        self.scopes.get(&(subscription, scope.clone())).copied()
+    }
+
+    /// Changes the count of timers of a scope, by its row.
+    pub(super) fn count_timers(&mut self, scope: i64, more: i64) {
+        if let Some((timers, changed)) = place(scope).and_then(|at| self.timers.get_mut(at)) {
+            *timers += more;
+            if !*changed {
+                *changed = true;
+                self.changed_scopes.push(scope);
+            }
+        }
     }
 
     /// What stands for a request's shape: its row, or itself.
@@ -385,6 +405,13 @@ impl State {
             if let Some(counts) = self.lanes.get_mut(at) {
                 counts.changed = false;
                 update.execute((counts.pending, counts.dead, row_id(at)))?;
+            }
+        }
+        let mut update = connection.prepare_cached("UPDATE scope SET timers = ? WHERE id = ?")?;
+        for scope in self.changed_scopes.drain(..) {
+            if let Some((timers, changed)) = place(scope).and_then(|at| self.timers.get_mut(at)) {
+                *changed = false;
+                update.execute((*timers, scope))?;
             }
         }
         Ok(())

@@ -27,8 +27,9 @@ use super::plan::Append;
 use super::remove::Victims;
 use super::schema;
 use super::state::{Shared, State};
+use super::timer::{Fire, Remove as RemoveTimers};
 use crate::store::archive::{DeadChange, Replay};
-use crate::store::{Accepted, Claim, Error, Finish, Purged};
+use crate::store::{Accepted, Claim, Error, Finish, Purged, RemovedTimers};
 
 /// Operations that wait at most; more wait to be queued.
 pub(super) const QUEUE: usize = 1024;
@@ -50,6 +51,8 @@ pub(super) enum Operation {
     Accept(Box<Accept>, Reply<Accepted>),
     Seen(Ask, Reply<bool>),
     Plan(Append, Reply<()>),
+    Fire(Fire, Reply<()>),
+    RemoveTimers(RemoveTimers, Reply<RemovedTimers>),
     Claim(Vec<Claim>, Reply<Vec<bool>>),
     Finish(Vec<Finish>, Reply<Vec<bool>>),
     Remove(Victims, Reply<Purged>),
@@ -68,6 +71,7 @@ enum Outcome {
     Each(Reply<Vec<bool>>, Vec<bool>),
     Counts(Reply<Vec<u64>>, Vec<u64>),
     Remove(Reply<Purged>, Purged),
+    RemoveTimers(Reply<RemovedTimers>, RemovedTimers),
 }
 
 /// The writer's side of the engine.
@@ -87,7 +91,10 @@ impl Operation {
         match self {
             Self::Accept(_, reply) => answer(reply, Err(error.clone())),
             Self::Seen(_, reply) => answer(reply, Err(error.clone())),
-            Self::Plan(_, reply) | Self::Close(reply) => answer(reply, Err(error.clone())),
+            Self::Plan(_, reply) | Self::Fire(_, reply) | Self::Close(reply) => {
+                answer(reply, Err(error.clone()));
+            }
+            Self::RemoveTimers(_, reply) => answer(reply, Err(error.clone())),
             Self::Claim(_, reply)
             | Self::Finish(_, reply)
             | Self::Retry(_, reply)
@@ -111,6 +118,7 @@ impl Outcome {
             Self::Each(reply, outcome) => one(reply, Ok(outcome), committed),
             Self::Counts(reply, outcome) => one(reply, Ok(outcome), committed),
             Self::Remove(reply, outcome) => one(reply, Ok(outcome), committed),
+            Self::RemoveTimers(reply, outcome) => one(reply, Ok(outcome), committed),
         }
     }
 }
@@ -348,6 +356,15 @@ fn apply<'a>(
             let result = state.plan(connection, shared, &append);
             let (outcome, fault) = split(result, Ok(()));
             (Outcome::Plan(reply, outcome), fault)
+        }
+        Operation::Fire(fire, reply) => {
+            let (outcome, fault) = split(state.fire(connection, &fire), Ok(()));
+            (Outcome::Plan(reply, outcome), fault)
+        }
+        Operation::RemoveTimers(remove, reply) => {
+            let result = state.remove_timers(connection, &remove);
+            let (outcome, fault) = split(result.map_err(Fault::from), RemovedTimers::default());
+            (Outcome::RemoveTimers(reply, outcome), fault)
         }
         Operation::Claim(claims, reply) => {
             let (outcome, fault) = each(&claims, |claim| outcome::claim(connection, claim));

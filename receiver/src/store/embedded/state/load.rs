@@ -50,6 +50,8 @@ impl State {
             by_lane: HashMap::new(),
             rules: names(connection, "SELECT name, id FROM rule")?,
             scopes: HashMap::new(),
+            timers: Vec::new(),
+            changed_scopes: Vec::new(),
             shapes: names(connection, "SELECT shape, id FROM shape")?,
             verdicts: names(connection, "SELECT list, id FROM verdicts")?,
             changed_subscriptions: Vec::new(),
@@ -118,7 +120,7 @@ impl State {
 
     fn load_scopes(&mut self, connection: &Connection) -> Result<(), ReadFault> {
         let mut statement = connection.prepare_cached(
-            "SELECT id, subscription, namespace, route, rule, part FROM scope ORDER BY id",
+            "SELECT id, subscription, namespace, route, rule, part, timers FROM scope ORDER BY id",
         )?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
@@ -131,6 +133,7 @@ impl State {
                 part: memory::part(&row.get::<_, String>(5)?)?,
             };
             self.scopes.insert((row.get(1)?, scope), row.get(0)?);
+            self.timers.push((row.get(6)?, false));
         }
         Ok(())
     }

@@ -1,0 +1,526 @@
+//! Timers: deliveries that wait, in the rows that they will be delivered from.
+//!
+//! ```text
+//! plan ──▶ timer row (waits) + delivery rows (state 5) ── fire ──▶ delivery rows ready, blocked or dead
+//!                         │
+//!                         └── cancelled by a plan, or its rule is gone ──▶ delivery rows removed
+//! ```
+//!
+//! A delivery that waits is in no queue: it blocks none of its subject and is in no count. It keeps its
+//! event, so that the first event is there for as long as anything may ask for it. The timer's row
+//! stays when it has ended, and tells what became of it until the event is removed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::codec::{self, end_key, first_key, int, micros, reason_code, span, timestamp, unsigned};
+use super::fault::{Damage, Fault, ReadFault};
+use super::memory;
+use super::plan::{is_pending, settle};
+use super::remove::remove_rendered;
+use super::state::State;
+use crate::plan::{
+    DeadReason, Fate, Firing, Lane, NewTimer, OnceTerms, Plan, Scope, StoredTimer, TimerId,
+    WaitingDelivery, WriteBack,
+};
+use crate::store::{Error, RemovedTimers, TimerRecord, TimerState, TimerStats, TimersDue};
+
+/// States of timers in the file.
+pub(super) mod state {
+    pub(in crate::store::embedded) const WAITS: i64 = 0;
+    pub(in crate::store::embedded) const FIRED: i64 = 1;
+    pub(in crate::store::embedded) const CANCELLED: i64 = 2;
+    pub(in crate::store::embedded) const REMOVED: i64 = 3;
+}
+
+/// Timers that one call removes at most.
+const REMOVED_AT_ONCE: i64 = 256;
+
+/// Firings of one subscription.
+pub(super) struct Fire {
+    pub(super) subscription: ObjectKey,
+    pub(super) after: i64,
+    pub(super) firings: Vec<Firing>,
+}
+
+/// Timers whose rule is gone.
+pub(super) struct Remove {
+    pub(super) subscription: ObjectKey,
+    pub(super) scope: Scope,
+    pub(super) at: i64,
+}
+
+/// A delivery that waits.
+struct Row {
+    key: i64,
+    id: Uuid,
+    lane: i64,
+    chain: Option<i64>,
+}
+
+impl State {
+    /// Whether every timer that the plans cancel waits, or is started by a plan before.
+    pub(super) fn has_timers<'a>(
+        &self,
+        connection: &Connection,
+        subscription: i64,
+        plans: impl Iterator<Item = &'a Plan>,
+    ) -> Result<bool, ReadFault> {
+        let mut started: HashSet<(&Scope, u64)> = HashSet::new();
+        let mut ended: HashSet<&TimerId> = HashSet::new();
+        for plan in plans {
+            for timer in &plan.cancelled {
+                let there = started.contains(&(&*timer.scope, timer.seq))
+                    || self.waits(connection, subscription, timer)?;
+                if !there || !ended.insert(timer) {
+                    return Ok(false);
+                }
+            }
+            let timers = plan.timers.iter();
+            started.extend(timers.map(|timer| (&*timer.key.scope, plan.seq)));
+        }
+        Ok(true)
+    }
+
+    fn waits(
+        &self,
+        connection: &Connection,
+        subscription: i64,
+        timer: &TimerId,
+    ) -> Result<bool, ReadFault> {
+        let Some(scope) = self.find_scope(subscription, &timer.scope) else {
+            return Ok(false);
+        };
+        Ok(connection
+            .prepare_cached("SELECT 1 FROM timer WHERE seq = ? AND scope = ? AND state = 0")?
+            .exists((int(timer.seq), scope))?)
+    }
+
+    /// Starts a timer. Its deliveries are written by themselves.
+    pub(super) fn start_timer(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        seq: i64,
+        timer: &NewTimer,
+    ) -> Result<(), ReadFault> {
+        let scope = self.scope(connection, subscription, &timer.key.scope)?;
+        // Texts and numbers: it can't fail.
+        let once = (!timer.once.is_empty())
+            .then(|| serde_json::to_string(&timer.once).unwrap_or_default());
+        connection
+            .prepare_cached(
+                "INSERT INTO timer (seq, scope, key, at, due, state, once) VALUES (?, ?, ?, ?, ?, 0, ?)",
+            )?
+            .execute((
+                seq,
+                scope,
+                timer.key.digest,
+                micros(timer.at),
+                micros(timer.due),
+                once,
+            ))?;
+        self.count_timers(scope, 1);
+        Ok(())
+    }
+
+    /// Ends a timer without its deliveries.
+    pub(super) fn cancel_timer(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        timer: &TimerId,
+        at: i64,
+    ) -> Result<(), ReadFault> {
+        let Some(scope) = self.find_scope(subscription, &timer.scope) else {
+            return Ok(());
+        };
+        let seq = int(timer.seq);
+        self.drop_timer(
+            connection,
+            subscription,
+            (scope, &timer.scope),
+            (seq, state::CANCELLED, at),
+        )
+    }
+
+    fn drop_timer(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        (scope, of): (i64, &Scope),
+        (seq, state, at): (i64, i64, i64),
+    ) -> Result<(), ReadFault> {
+        for row in waiting(connection, seq, of)? {
+            self.drop_delivery(connection, subscription, row.key)?;
+        }
+        self.end_timer(connection, scope, seq, (state, at))?;
+        settle(connection, subscription, seq, at)
+    }
+
+    fn drop_delivery(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        key: i64,
+    ) -> Result<(), ReadFault> {
+        let rendered = remove_rendered(connection, (key, key + 1))?;
+        connection
+            .prepare_cached("DELETE FROM delivery WHERE key = ?")?
+            .execute([key])?;
+        self.release_bytes(subscription, unsigned(128 + rendered));
+        Ok(())
+    }
+
+    fn end_timer(
+        &mut self,
+        connection: &Connection,
+        scope: i64,
+        seq: i64,
+        (state, at): (i64, i64),
+    ) -> Result<(), ReadFault> {
+        connection
+            .prepare_cached("UPDATE timer SET state = ?, ended_at = ? WHERE seq = ? AND scope = ?")?
+            .execute((state, at, seq, scope))?;
+        self.count_timers(scope, -1);
+        Ok(())
+    }
+
+    /// Checks everything before it writes anything, so that a conflict leaves no trace.
+    pub(super) fn fire(
+        &mut self,
+        connection: &Connection,
+        fire: &Fire,
+    ) -> Result<Result<(), Error>, Fault> {
+        let found = self
+            .find_subscription(&fire.subscription)
+            .and_then(|at| self.subscription_at(at));
+        let Some(subscription) = found
+            .filter(|found| found.planned == fire.after)
+            .map(|found| found.id)
+        else {
+            return Ok(Err(Error::Conflict));
+        };
+        let mut fired = HashSet::new();
+        for firing in &fire.firings {
+            if !fired.insert(&firing.timer)
+                || !self.waits(connection, subscription, &firing.timer)?
+            {
+                return Ok(Err(Error::Conflict));
+            }
+        }
+        for firing in &fire.firings {
+            self.fire_one(connection, subscription, firing)?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn fire_one(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        firing: &Firing,
+    ) -> Result<(), ReadFault> {
+        let TimerId { scope: of, seq } = &firing.timer;
+        let (seq, at) = (int(*seq), micros(firing.at));
+        let scope = self.scope(connection, subscription, of)?;
+        let fates: HashMap<Uuid, &Fate> = firing
+            .deliveries
+            .iter()
+            .map(|(id, fate)| (*id, fate))
+            .collect();
+        for row in waiting(connection, seq, of)? {
+            match fates.get(&row.id) {
+                Some(Fate::Deliver { write_back }) => {
+                    self.free(connection, &row, at, write_back.as_ref())?;
+                }
+                Some(Fate::Dead(reason)) => {
+                    connection
+                        .prepare_cached(
+                            "UPDATE delivery SET state = 4, planned_at = ?1, due = ?1, ended_at = ?1, reason = ?2 \
+                             WHERE key = ?3",
+                        )?
+                        .execute((at, reason_code(*reason), row.key))?;
+                    self.count(row.lane, 0, 1);
+                }
+                Some(Fate::Drop) | None => self.drop_delivery(connection, subscription, row.key)?,
+            }
+        }
+        self.end_timer(connection, scope, seq, (state::FIRED, at))?;
+        for remember in &firing.remember {
+            self.remember(connection, subscription, remember)?;
+        }
+        settle(connection, subscription, seq, at)
+    }
+
+    /// Lets a delivery go into its queue.
+    fn free(
+        &mut self,
+        connection: &Connection,
+        row: &Row,
+        at: i64,
+        write_back: Option<&WriteBack>,
+    ) -> Result<(), ReadFault> {
+        let state = if is_pending(connection, row.chain)? {
+            codec::state::BLOCKED
+        } else {
+            codec::state::READY
+        };
+        connection
+            .prepare_cached(
+                "UPDATE delivery SET state = ?1, planned_at = ?2, due = ?2 WHERE key = ?3",
+            )?
+            .execute((state, at, row.key))?;
+        self.count(row.lane, 1, 0);
+        if let Some(write_back) = write_back {
+            connection
+                .prepare_cached(
+                    "INSERT INTO write_back (lane, subject, at, delivery, until) VALUES (?, ?, ?, ?, ?)",
+                )?
+                .execute((
+                    row.lane,
+                    &write_back.subject,
+                    at,
+                    row.key,
+                    at.saturating_add(span(write_back.window)),
+                ))?;
+        }
+        Ok(())
+    }
+
+    /// Removes some of the timers of a rule that is gone.
+    pub(super) fn remove_timers(
+        &mut self,
+        connection: &Connection,
+        remove: &Remove,
+    ) -> Result<RemovedTimers, ReadFault> {
+        let found = self
+            .find_subscription(&remove.subscription)
+            .and_then(|at| self.subscription_at(at))
+            .map(|found| found.id);
+        let Some((subscription, scope)) =
+            found.and_then(|id| Some((id, self.find_scope(id, &remove.scope)?)))
+        else {
+            return Ok(RemovedTimers::default());
+        };
+        let timers = connection
+            .prepare_cached(
+                "SELECT seq, key FROM timer INDEXED BY timer_due WHERE scope = ? AND state = 0 ORDER BY due LIMIT ?",
+            )?
+            .query_map((scope, REMOVED_AT_ONCE), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<Result<Vec<(i64, [u8; 16])>, _>>()?;
+        for (seq, key) in &timers {
+            self.drop_timer(
+                connection,
+                subscription,
+                (scope, &remove.scope),
+                (*seq, state::REMOVED, remove.at),
+            )?;
+            // Should the rule come back, its keys are free.
+            memory::forget_pending(connection, scope, key, *seq)?;
+        }
+        let count = i64::try_from(timers.len()).unwrap_or(i64::MAX);
+        Ok(RemovedTimers {
+            removed: unsigned(count),
+            more: count >= REMOVED_AT_ONCE,
+        })
+    }
+}
+
+/// The deliveries of an event that wait for a rule's timer.
+fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Row>, ReadFault> {
+    let mut find = connection.prepare_cached(
+        "SELECT d.key, d.id, d.lane, d.chain FROM delivery d \
+         JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
+         WHERE d.key >= ? AND d.key < ? AND d.state = 5 \
+         AND l.namespace = ? AND l.route = ? AND r.name = ? ORDER BY d.key",
+    )?;
+    let mut rows = find.query((
+        first_key(seq),
+        end_key(seq),
+        &scope.route.namespace,
+        &scope.route.name,
+        &scope.rule,
+    ))?;
+    let mut waiting = Vec::new();
+    while let Some(row) = rows.next()? {
+        waiting.push(Row {
+            key: row.get(0)?,
+            id: codec::uuid(codec::blob(row, 1)?)?,
+            lane: row.get(2)?,
+            chain: row.get(3)?,
+        });
+    }
+    Ok(waiting)
+}
+
+/// Timers of a subscription that are due, began then or later, and when the next is.
+pub(super) fn due(
+    connection: &Connection,
+    subscription: &ObjectKey,
+    now: Timestamp,
+    since: Timestamp,
+    limit: usize,
+) -> Result<TimersDue, ReadFault> {
+    let (now, since) = (micros(now), micros(since));
+    let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut timers = Vec::new();
+    let mut next: Option<i64> = None;
+    let mut find = connection.prepare_cached(
+        "SELECT t.seq, t.key, t.at, t.due, t.once, e.subject \
+         FROM timer t INDEXED BY timer_due JOIN event e ON e.seq = t.seq \
+         WHERE t.scope = ? AND t.state = 0 AND t.due <= ? AND t.at >= ? ORDER BY t.due LIMIT ?",
+    )?;
+    let mut later = connection.prepare_cached(
+        "SELECT min(due) FROM timer INDEXED BY timer_due WHERE scope = ? AND state = 0 AND due > ?",
+    )?;
+    for (id, scope) in scopes(connection, Some(subscription))? {
+        let scope = Arc::new(scope.scope);
+        let mut rows = find.query((id, now, since, limit_sql))?;
+        while let Some(row) = rows.next()? {
+            let seq: i64 = row.get(0)?;
+            let once: Option<String> = row.get(4)?;
+            let once: Vec<OnceTerms> = once.map_or_else(
+                || Ok(Vec::new()),
+                |text| codec::json(&text, "what `once` asks of a timer"),
+            )?;
+            timers.push(StoredTimer {
+                id: TimerId {
+                    scope: Arc::clone(&scope),
+                    seq: unsigned(seq),
+                },
+                digest: row.get(1)?,
+                at: timestamp(row.get(2)?)?,
+                due: timestamp(row.get(3)?)?,
+                once,
+                subject: row.get(5)?,
+                deliveries: Vec::new(),
+            });
+        }
+        let after: Option<i64> = later.query_row((id, now), |row| row.get(0))?;
+        next = next.into_iter().chain(after).min();
+    }
+    timers.sort_by_key(|timer| (timer.due, timer.id.seq));
+    timers.truncate(limit);
+    for timer in &mut timers {
+        timer.deliveries = deliveries(connection, &timer.id)?;
+    }
+    Ok(TimersDue {
+        timers,
+        next: next.map(timestamp).transpose()?,
+    })
+}
+
+fn deliveries(connection: &Connection, id: &TimerId) -> Result<Vec<WaitingDelivery>, ReadFault> {
+    let seq = int(id.seq);
+    let mut find = connection.prepare_cached(
+        "SELECT d.id, l.destination, d.reason, d.shape IS NULL FROM delivery d \
+         JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
+         WHERE d.key >= ? AND d.key < ? AND d.state = 5 \
+         AND l.namespace = ? AND l.route = ? AND r.name = ? ORDER BY d.key",
+    )?;
+    let mut rows = find.query((
+        first_key(seq),
+        end_key(seq),
+        &id.scope.route.namespace,
+        &id.scope.route.name,
+        &id.scope.rule,
+    ))?;
+    let mut deliveries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let reason: Option<i64> = row.get(2)?;
+        let broken = row.get::<_, bool>(3)?.then_some(DeadReason::RuleError);
+        deliveries.push(WaitingDelivery {
+            id: codec::uuid(codec::blob(row, 0)?)?,
+            lane: Lane {
+                route: id.scope.route.clone(),
+                destination: row.get(1)?,
+            },
+            dead: reason.map(codec::dead_reason).transpose()?.or(broken),
+        });
+    }
+    Ok(deliveries)
+}
+
+/// What waits, by what waits.
+pub(super) fn stats(connection: &Connection) -> Result<Vec<TimerStats>, ReadFault> {
+    let scopes = scopes(connection, None)?;
+    Ok(scopes.into_iter().map(|(_, stats)| stats).collect())
+}
+
+/// The scopes that have timers, with their rows; of one subscription, or of all.
+fn scopes(
+    connection: &Connection,
+    subscription: Option<&ObjectKey>,
+) -> Result<Vec<(i64, TimerStats)>, ReadFault> {
+    let mut find = connection.prepare_cached(
+        "SELECT c.id, s.namespace, s.name, c.namespace, c.route, c.rule, c.part, c.timers \
+         FROM scope c JOIN subscription s ON s.id = c.subscription \
+         WHERE c.timers > 0 AND (?1 IS NULL OR (s.namespace = ?1 AND s.name = ?2)) \
+         ORDER BY s.namespace, s.name, c.namespace, c.route, c.rule, c.part",
+    )?;
+    let mut rows = find.query((
+        subscription.map(|key| &key.namespace),
+        subscription.map(|key| &key.name),
+    ))?;
+    let mut scopes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let part: String = row.get(6)?;
+        let stats = TimerStats {
+            subscription: ObjectKey {
+                namespace: row.get(1)?,
+                name: row.get(2)?,
+            },
+            scope: Scope {
+                route: ObjectKey {
+                    namespace: row.get(3)?,
+                    name: row.get(4)?,
+                },
+                rule: row.get(5)?,
+                part: memory::part(&part)?,
+            },
+            pending: unsigned(row.get(7)?),
+        };
+        scopes.push((row.get(0)?, stats));
+    }
+    Ok(scopes)
+}
+
+/// What became of an event's timers.
+pub(super) fn records(connection: &Connection, seq: i64) -> Result<Vec<TimerRecord>, ReadFault> {
+    let mut find = connection.prepare_cached(
+        "SELECT c.namespace, c.route, c.rule, t.at, t.due, t.state, t.ended_at \
+         FROM timer t JOIN scope c ON c.id = t.scope WHERE t.seq = ? ORDER BY t.scope",
+    )?;
+    let mut rows = find.query([seq])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        let ended: Option<i64> = row.get(6)?;
+        let ended = ended.map(timestamp).transpose()?;
+        let state = match (row.get(5)?, ended) {
+            (state::WAITS, None) => TimerState::Waits,
+            (state::FIRED, Some(at)) => TimerState::Fired { at },
+            (state::CANCELLED, Some(at)) => TimerState::Cancelled { at },
+            (state::REMOVED, Some(at)) => TimerState::Removed { at },
+            (other, _) => return Err(Damage(format!("{other} is not a state of a timer")).into()),
+        };
+        records.push(TimerRecord {
+            route: ObjectKey {
+                namespace: row.get(0)?,
+                name: row.get(1)?,
+            },
+            rule: row.get(2)?,
+            at: timestamp(row.get(3)?)?,
+            due: timestamp(row.get(4)?)?,
+            state,
+        });
+    }
+    Ok(records)
+}
