@@ -22,6 +22,7 @@ mod report;
 mod request;
 mod sink;
 mod subject;
+mod timers;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ pub(crate) fn say(line: &str) -> Result<()> {
 type Measure = fn(&Settings) -> Result<Section>;
 
 /// All parts by the names that choose them.
-const SECTIONS: [(&str, Measure); 7] = [
+const SECTIONS: [(&str, Measure); 8] = [
     ("accept", accept::section),
     ("planning", flow::planning),
     ("delivering", flow::delivering),
@@ -91,6 +92,7 @@ const SECTIONS: [(&str, Measure); 7] = [
     ("memory", flow::memory),
     ("recovery", recovery::section),
     ("cycles", cycles::section),
+    ("timers", timers::section),
 ];
 
 fn main() -> Result<()> {
