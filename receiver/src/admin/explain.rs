@@ -176,6 +176,7 @@ pub(super) fn delivery(
     } = record;
     let (name, due, reason) = match state {
         DeliveryState::Pending { due } => ("pending", Some(*due), None),
+        DeliveryState::Waits { due } => ("waits", Some(*due), None),
         DeliveryState::Blocked => ("blocked", None, None),
         DeliveryState::Claimed => ("claimed", None, None),
         DeliveryState::Delivered => ("delivered", None, None),
@@ -227,6 +228,7 @@ fn waits_for(
             == 1
     };
     match state {
+        DeliveryState::Waits { .. } => Some("timer"),
         DeliveryState::Blocked => Some("earlier"),
         DeliveryState::Pending { .. } if !config.lanes.contains_key(lane) => Some("destination"),
         DeliveryState::Pending { .. } => circuit().then_some("circuit"),

@@ -9,6 +9,8 @@
 //!   bytes; one that could not be rendered is rendered now.
 //! - The loop guard stands: what it stopped when the event was planned stays stopped, and what it would
 //!   stop now is not made. Echo marks are not asked for again: those of today belong to other events.
+//! - What rules remember counts: what `once` has had its effect for is not made, and no event moves a
+//!   state back. No timer is started.
 //! - With `again`, everything is rendered anew under keys made of its name, besides what is there.
 
 use std::collections::HashSet;
@@ -160,6 +162,13 @@ async fn decide(
     } else {
         options.store.guard(questions).await?
     };
+    let keys: Vec<_> = draft.memories().filter(|key| !overlay.knows(key)).collect();
+    let keys: Vec<_> = keys.into_iter().cloned().collect();
+    if !keys.is_empty() {
+        let subscription = &history.event.event.subscription;
+        let recalled = options.store.recall(subscription, keys.clone()).await?;
+        overlay.learn(keys.into_iter().zip(recalled));
+    }
     Ok(draft.plan(&answers, overlay, now, config.sequence))
 }
 
@@ -199,6 +208,16 @@ impl Work {
                 record.id == delivery.id && (record.request.is_some() || !broken(record.state))
             });
             if there || was_stopped(history, &delivery) {
+                continue;
+            }
+            if delivery.waits_until.is_some() {
+                skipped.push(view::Skipped {
+                    id: delivery.id,
+                    why: format!(
+                        "{}: it waits for a timer, and a replay starts none",
+                        delivery.lane
+                    ),
+                });
                 continue;
             }
             if let Some(reason) = delivery.dead {

@@ -38,6 +38,19 @@ impl Overlay {
         }
     }
 
+    /// Whether it has been asked for a key, or has seen it change.
+    #[must_use]
+    pub fn knows(&self, key: &MemoryKey) -> bool {
+        self.memories.contains_key(key)
+    }
+
+    /// Learns what the store remembers.
+    pub fn learn(&mut self, memories: impl IntoIterator<Item = (MemoryKey, Option<Recalled>)>) {
+        let known = memories.into_iter();
+        self.memories
+            .extend(known.filter_map(|(key, recalled)| Some((key, recalled?))));
+    }
+
     /// What is remembered for a key, for an event accepted then.
     pub(super) fn recall(&self, key: &MemoryKey, accepted_at: Timestamp) -> Option<&Recalled> {
         self.memories
