@@ -207,6 +207,8 @@ mod tests {
 
     fn log_all() {
         let nasty: String = (0..0x100_u32).filter_map(char::from_u32).collect();
+        let impossible = io::Error::other("not \\ possible");
+        let impossible: &(dyn std::error::Error + 'static) = &impossible;
         tracing::info!("plain");
         tracing::warn!(
             id = %nasty,
@@ -219,7 +221,7 @@ mod tests {
             whole = 2.0,
             nan = f64::NAN,
             absent = None::<&str>,
-            error = &io::Error::other("not \\ possible") as &(dyn std::error::Error + 'static),
+            error = impossible,
             "a {} message\n", "formatted"
         );
         tracing::error!(target: "another::target", "");

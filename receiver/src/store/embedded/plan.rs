@@ -87,7 +87,7 @@ impl State {
             let planned_at = micros(encoded.plan.planned_at);
             let verdicts = match &encoded.verdicts {
                 None => Value::Null,
-                Some(list) => self.verdicts(connection, list)?,
+                Some(verdicts) => self.verdicts(connection, verdicts)?,
             };
             insert.execute((
                 seq,
