@@ -210,7 +210,7 @@ impl Project {
                 Kind::Secret => {
                     // What can't be decoded was told when the file was read.
                     let values = secret::values(object).unwrap_or_default();
-                    gathered.objects.secrets.insert(key, values);
+                    gathered.objects.secrets.insert(key, Arc::new(values));
                 }
                 Kind::Namespace => {
                     gathered.objects.namespaces.insert(key.name, labels(object));

@@ -10,6 +10,8 @@
 //! - Every expression and template in it has been compiled once by the operator.
 //! - Changes to the format are additive; a receiver ignores what it doesn't know.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +35,10 @@ pub struct Snapshot {
     pub format: u32,
     /// Grows with every change.
     pub sequence: u64,
-    /// Sorted by key.
-    pub subscriptions: Vec<Subscription>,
-    /// Sorted by key.
-    pub routes: Vec<Route>,
+    /// Sorted by key. Shared with the snapshots before and after that have the same.
+    pub subscriptions: Vec<Arc<Subscription>>,
+    /// Sorted by key, shared as well.
+    pub routes: Vec<Arc<Route>>,
 }
 
 impl Snapshot {

@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::shard::{self, Kind, MAX_BYTES, Shard, View};
@@ -201,30 +202,39 @@ impl Stored {
 /// Where the number of shards changes, and not even what was served before fits in them.
 pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<Plan, PlanError> {
     let Layout { count, format } = layout;
-    let kept = |view: &View<'_>| {
-        let content = stored.content(view.index);
+    compiled.format = format;
+    let mut views: Vec<(View<'_>, Manifest)> = shard::split(&compiled, count)
+        .into_iter()
+        .map(|view| {
+            let manifest = manifest(view.origins());
+            (view, manifest)
+        })
+        .collect();
+    let kept = |index: u32, manifest: &Manifest| {
+        let content = stored.content(index);
         let content = content.filter(|it| it.count == count && it.format == format);
         let content = content.filter(|_| !stored.behind);
-        content.filter(|it| it.manifest == manifest(view.origins()))
+        content.filter(|it| it.manifest == *manifest)
     };
-    compiled.format = format;
-    let changed = shard::split(&compiled, count)
+    let changed = views
         .iter()
-        .any(|it| kept(it).is_none());
-    if !changed {
-        compiled.sequence = stored.snapshot.sequence;
-    } else if compiled.sequence <= stored.snapshot.sequence {
-        compiled.sequence = stored.snapshot.sequence + 1;
-    }
-    let mut previous = stored.snapshot.clone();
-    previous.format = format;
-    previous.sequence = compiled.sequence;
+        .any(|(view, manifest)| kept(view.index, manifest).is_none());
+    let sequence = if changed {
+        compiled.sequence.max(stored.snapshot.sequence + 1)
+    } else {
+        stored.snapshot.sequence
+    };
+    let previous = Snapshot {
+        format,
+        sequence,
+        ..stored.snapshot.clone()
+    };
 
-    let old = shard::split(&previous, count);
     let mut plan = Planned::default();
-    for view in shard::split(&compiled, count) {
+    for (view, manifest) in &mut views {
         let index = view.index;
-        if let Some(content) = kept(&view) {
+        view.sequence = sequence;
+        if let Some(content) = kept(index, manifest) {
             plan.contents.insert(index, content.clone());
             continue;
         }
@@ -232,7 +242,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
         let wanted = bytes.len();
         plan.sizes.push((index, wanted));
         if wanted <= MAX_BYTES {
-            plan.write(&view, bytes);
+            plan.write(view, std::mem::take(manifest), bytes);
             continue;
         }
         plan.full.insert(index);
@@ -241,6 +251,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
             continue;
         }
         // Nothing valid stands there yet: what was served before, if that fits.
+        let old = shard::split(&previous, count);
         let Some(view) = old.iter().find(|it| it.index == index) else {
             continue;
         };
@@ -252,7 +263,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
                 bytes: wanted,
             });
         }
-        plan.write(view, bytes);
+        plan.write(view, self::manifest(view.origins()), bytes);
     }
     let Planned {
         mut writes,
@@ -261,7 +272,9 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
         sizes,
     } = plan;
     writes.reverse();
-    let placed = place(&compiled, layout, &contents, &full);
+    let views = views.iter().map(|(view, _)| view);
+    let placed = place(views, layout, &contents, &full);
+    compiled.sequence = sequence;
     let snapshot = if full.is_empty() {
         compiled
     } else {
@@ -292,12 +305,12 @@ struct Planned {
 }
 
 impl Planned {
-    fn write(&mut self, view: &View<'_>, bytes: Vec<u8>) {
+    fn write(&mut self, view: &View<'_>, manifest: Manifest, bytes: Vec<u8>) {
         let content = Content {
             format: view.format,
             count: view.count,
             sequence: view.sequence,
-            manifest: manifest(view.origins()),
+            manifest,
         };
         self.contents.insert(view.index, content.clone());
         self.writes.push(Write {
@@ -317,14 +330,14 @@ impl Plan {
 }
 
 /// Tells of each compiled entry where it is kept, and whether it is.
-fn place(
-    compiled: &Snapshot,
+fn place<'a>(
+    views: impl Iterator<Item = &'a View<'a>>,
     layout: Layout,
     contents: &BTreeMap<u32, Content>,
     full: &BTreeSet<u32>,
 ) -> Placements {
     let mut entries: BTreeMap<(Kind, ObjectKey), Placed> = BTreeMap::new();
-    for view in shard::split(compiled, layout.count) {
+    for view in views {
         let stored = contents
             .get(&view.index)
             .filter(|_| full.contains(&view.index));
@@ -392,9 +405,9 @@ fn served(
 }
 
 /// Sorted by key; of two entries with one key the later one.
-fn by_key<T>(entries: impl Iterator<Item = T>, origin: impl Fn(&T) -> &Origin) -> Vec<T> {
+fn by_key<T>(entries: impl Iterator<Item = Arc<T>>, origin: impl Fn(&T) -> &Origin) -> Vec<Arc<T>> {
     let entries = entries.map(|entry| (origin(&entry).key.clone(), entry));
-    let entries: BTreeMap<ObjectKey, T> = entries.collect();
+    let entries: BTreeMap<ObjectKey, Arc<T>> = entries.collect();
     entries.into_values().collect()
 }
 

@@ -21,13 +21,13 @@ use std::sync::Arc;
 
 use hookswitch_crds::event_route::EventRoute;
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::secret::SecretBytes;
-use hookswitch_crds::snapshot::Snapshot;
+use hookswitch_crds::snapshot::{self, Snapshot};
 use hookswitch_crds::subscription::WebhookSubscription;
 use jiff::Timestamp;
 
 mod advice;
 mod attach;
+mod cache;
 mod conditions;
 mod context;
 mod destination;
@@ -51,10 +51,12 @@ pub use effective::effective;
 pub use report::{
     Condition, Conditions, Effect, EventRouteReport, Problem, Serving, WebhookSubscriptionReport,
 };
+pub use secrets::SecretData;
 pub use settings::{Ceilings, Namespaces, PathGrant, PrivateGrant, Settings};
 
 use attach::{NamespaceLabels, Parent};
-use versions::{Decision, Object, Versions};
+use cache::{Cache, Resolved};
+use versions::{Decision, Object, Source, Versions};
 
 /// All that is compiled. Names are unique within a kind; of two objects with one name the later
 /// counts.
@@ -65,7 +67,7 @@ pub struct Objects {
     /// In any order.
     pub routes: Vec<Arc<EventRoute>>,
     /// The data of the Secrets that objects refer to; more do no harm.
-    pub secrets: BTreeMap<ObjectKey, BTreeMap<String, SecretBytes>>,
+    pub secrets: BTreeMap<ObjectKey, Arc<SecretData>>,
     /// The labels of namespaces. One that is not listed has its name alone.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Objects that exist and can't be read: what was served of them stays.
@@ -112,64 +114,121 @@ pub struct Compiled {
 /// Compiles the objects into the snapshot after `previous`.
 #[must_use]
 pub fn compile(objects: &Objects, previous: &Snapshot, settings: &Settings) -> Compiled {
-    let subscriptions = paths::claim(resolve_subscriptions(objects, previous, settings));
-    let mut routes = resolve_routes(objects, previous, settings);
-    let parents = attach_routes(&mut routes, objects, &subscriptions);
+    Compiler::default().compile(objects, previous, settings)
+}
 
-    let (subscriptions, entries) = split(subscriptions, |resolved| resolved.entry);
-    let (routes, route_entries) = split(routes, |resolved| resolved.entry);
-    let snapshot = stamp::stamp(entries, route_entries, previous);
+/// Compiles again and again, and resolves only what changed: what it gives is what [`compile`] gives.
+///
+/// An object is known to be the same by its `Arc`: whoever hands objects in keeps them.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    settings: Option<Settings>,
+    subscriptions: Cache<WebhookSubscription, subscription::Resolved>,
+    routes: Cache<EventRoute, route::Resolved>,
+    resolved: usize,
+}
 
-    Compiled {
-        subscriptions: report_subscriptions(subscriptions, &snapshot, settings),
-        routes: report_routes(routes, parents, &snapshot),
-        snapshot,
+impl Compiler {
+    /// Compiles the objects into the snapshot after `previous`.
+    pub fn compile(
+        &mut self,
+        objects: &Objects,
+        previous: &Snapshot,
+        settings: &Settings,
+    ) -> Compiled {
+        if self.settings.as_ref() != Some(settings) {
+            *self = Self {
+                settings: Some(settings.clone()),
+                ..Self::default()
+            };
+        }
+        self.resolved = 0;
+        let subscriptions = paths::claim(self.resolve_subscriptions(objects, previous, settings));
+        let mut routes = self.resolve_routes(objects, previous, settings);
+        let parents = attach_routes(&mut routes, objects, &subscriptions);
+
+        let (subscriptions, entries) = split(subscriptions);
+        let (routes, route_entries) = split(routes);
+        let snapshot = stamp::stamp(entries, route_entries, previous);
+        self.subscriptions
+            .settle(&subscriptions, &snapshot.subscriptions);
+        self.routes.settle(&routes, &snapshot.routes);
+
+        Compiled {
+            subscriptions: report_subscriptions(subscriptions, &snapshot, settings),
+            routes: report_routes(routes, parents, &snapshot),
+            snapshot,
+        }
+    }
+
+    /// How many objects the last compile had to resolve.
+    #[must_use]
+    pub fn resolved(&self) -> usize {
+        self.resolved
+    }
+
+    fn resolve_subscriptions(
+        &mut self,
+        objects: &Objects,
+        previous: &Snapshot,
+        settings: &Settings,
+    ) -> Vec<Versions<subscription::Resolved>> {
+        let readable = objects.subscriptions.iter().map(Object::read);
+        let all = all(readable, Kind::WebhookSubscription, objects).map(|object| {
+            let past = stamp::find(&previous.subscriptions, &object.key);
+            let cache = &mut self.subscriptions;
+            let (versions, resolved) =
+                cache.versions(&object, past, objects, settings, subscription::resolve);
+            self.resolved += usize::from(resolved);
+            versions
+        });
+        all.collect()
+    }
+
+    fn resolve_routes(
+        &mut self,
+        objects: &Objects,
+        previous: &Snapshot,
+        settings: &Settings,
+    ) -> Vec<Decision<route::Resolved>> {
+        let readable = objects.routes.iter().map(Object::read);
+        let all = all(readable, Kind::EventRoute, objects).map(|object| {
+            let past = stamp::find(&previous.routes, &object.key);
+            let cache = &mut self.routes;
+            let (versions, resolved) =
+                cache.versions(&object, past, objects, settings, route::resolve);
+            self.resolved += usize::from(resolved);
+            versions.choose()
+        });
+        all.collect()
     }
 }
 
-fn resolve_subscriptions(
-    objects: &Objects,
-    previous: &Snapshot,
-    settings: &Settings,
-) -> Vec<Versions<subscription::Resolved>> {
-    let readable = objects.subscriptions.iter();
-    let readable = readable.map(|it| Object::read(&it.metadata, &it.spec));
-    let origins = previous.subscriptions.iter().map(|it| &it.origin);
-    let origins = by_key(origins, |origin| &origin.key);
-    all(readable, Kind::WebhookSubscription, objects)
-        .map(|object| {
-            let origin = origins.get(&object.key).copied();
-            versions::resolve(&object, origin, objects, settings, subscription::resolve)
-        })
-        .collect()
+impl Resolved for subscription::Resolved {
+    type Entry = snapshot::Subscription;
+
+    fn entry_mut(&mut self) -> &mut Arc<Self::Entry> {
+        &mut self.entry
+    }
 }
 
-fn resolve_routes(
-    objects: &Objects,
-    previous: &Snapshot,
-    settings: &Settings,
-) -> Vec<Decision<route::Resolved>> {
-    let readable = objects.routes.iter();
-    let readable = readable.map(|it| Object::read(&it.metadata, &it.spec));
-    let origins = previous.routes.iter().map(|it| &it.origin);
-    let origins = by_key(origins, |origin| &origin.key);
-    all(readable, Kind::EventRoute, objects)
-        .map(|object| {
-            let origin = origins.get(&object.key).copied();
-            versions::resolve(&object, origin, objects, settings, route::resolve).choose()
-        })
-        .collect()
+impl Resolved for route::Resolved {
+    type Entry = snapshot::Route;
+
+    fn entry_mut(&mut self) -> &mut Arc<Self::Entry> {
+        &mut self.entry
+    }
 }
 
 /// The objects of a kind, one for each name.
-fn all<'a, Spec: 'a>(
-    readable: impl Iterator<Item = Object<'a, Spec>>,
+fn all<'a, K: Source + 'a>(
+    readable: impl Iterator<Item = Object<'a, K>>,
     kind: Kind,
     objects: &'a Objects,
-) -> impl Iterator<Item = Object<'a, Spec>> {
+) -> impl Iterator<Item = Object<'a, K>> {
     let unreadable = objects.unreadable.iter().filter(move |it| it.kind == kind);
     let all = unreadable.map(Object::unreadable).chain(readable);
-    let all: BTreeMap<ObjectKey, Object<'a, Spec>> = all.map(|it| (it.key.clone(), it)).collect();
+    let all: BTreeMap<ObjectKey, Object<'a, K>> = all.map(|it| (it.key.clone(), it)).collect();
     all.into_values()
 }
 
@@ -190,16 +249,13 @@ fn attach_routes(
 }
 
 /// Parts what is served from what was decided.
-fn split<T, Entry>(
-    decisions: Vec<Decision<T>>,
-    entry: impl Fn(T) -> Entry,
-) -> (Vec<Decision<()>>, Vec<Entry>) {
+fn split<T: Resolved>(decisions: Vec<Decision<T>>) -> (Vec<Decision<()>>, Vec<Arc<T::Entry>>) {
     let mut entries = Vec::new();
     let decided = decisions.into_iter().map(|decision| Decision {
         key: decision.key,
         generation: decision.generation,
-        served: decision.served.map(|(version, served)| {
-            entries.push(entry(served));
+        served: decision.served.map(|(version, mut served)| {
+            entries.push(Arc::clone(served.entry_mut()));
             (version, ())
         }),
         refused: None,
@@ -213,14 +269,13 @@ fn report_subscriptions(
     snapshot: &Snapshot,
     settings: &Settings,
 ) -> BTreeMap<ObjectKey, WebhookSubscriptionReport> {
-    let entries = by_key(&snapshot.subscriptions, |it| &it.origin.key);
     let mut attached: BTreeMap<&ObjectKey, usize> = BTreeMap::new();
     for key in snapshot.routes.iter().flat_map(|it| &it.subscriptions) {
         *attached.entry(key).or_default() += 1;
     }
     let reports = decisions.into_iter().map(|decision| {
         let key = decision.key.clone();
-        let entry = entries.get(&key).copied();
+        let entry = stamp::find(&snapshot.subscriptions, &key).map(Arc::as_ref);
         let routes = attached.get(&key).copied().unwrap_or_default();
         (key, report::subscription(decision, entry, routes, settings))
     });
@@ -232,21 +287,13 @@ fn report_routes(
     mut parents: BTreeMap<ObjectKey, Vec<Parent>>,
     snapshot: &Snapshot,
 ) -> BTreeMap<ObjectKey, EventRouteReport> {
-    let entries = by_key(&snapshot.routes, |it| &it.origin.key);
     let reports = decisions.into_iter().map(|decision| {
         let key = decision.key.clone();
-        let entry = entries.get(&key).copied();
+        let entry = stamp::find(&snapshot.routes, &key).map(Arc::as_ref);
         let parents = parents.remove(&key).unwrap_or_default();
         (key, report::route(decision, entry, parents))
     });
     reports.collect()
-}
-
-fn by_key<'a, T>(
-    items: impl IntoIterator<Item = &'a T>,
-    key: impl Fn(&'a T) -> &'a ObjectKey,
-) -> BTreeMap<&'a ObjectKey, &'a T> {
-    items.into_iter().map(|item| (key(item), item)).collect()
 }
 
 #[cfg(test)]

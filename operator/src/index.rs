@@ -179,9 +179,11 @@ impl Index {
     /// serves, and forgets the data of all others.
     pub fn refer(&mut self, previous: &Snapshot) {
         let origins = previous.subscriptions.iter().map(|it| &it.origin);
-        let origins = origins.chain(previous.routes.iter().map(|it| &it.origin));
+        let others = origins.filter(|it| !self.subscriptions.has(it));
+        let origins = previous.routes.iter().map(|it| &it.origin);
+        let others = others.chain(origins.filter(|it| !self.routes.has(it)));
         let mut referenced = BTreeSet::new();
-        for Origin { key, spec, .. } in origins {
+        for Origin { key, spec, .. } in others {
             referenced.extend(references::in_spec(&key.namespace, spec));
         }
         referenced.extend(self.subscriptions.references());

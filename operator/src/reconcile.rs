@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::secrets::{self, Secrets};
 use crate::apply::{self, Layout, Placements, Plan, PlanError, Stored};
-use crate::compile::{Compiled, EventRouteReport, Settings, WebhookSubscriptionReport, compile};
+use crate::compile::{Compiled, Compiler, EventRouteReport, Settings, WebhookSubscriptionReport};
 use crate::index::{Shared, Version, Wanted};
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, kind};
@@ -44,6 +44,8 @@ const STORM: Duration = Duration::from_millis(500);
 const CONCURRENCY: usize = 16;
 /// How soon a Secret is asked for again whose older data serves meanwhile.
 const STALE: Duration = Duration::from_secs(5);
+/// How long a right may take to come, after which a Secret that can't be got counts as empty.
+const RIGHTS: Duration = Duration::from_secs(30);
 /// How often it is looked whether the Secrets hold what was written.
 const LOOK: Duration = Duration::from_secs(30);
 /// How often it is looked whether this instance still leads.
@@ -129,6 +131,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) {
         term: None,
         stored: None,
         layout: None,
+        compiler: Compiler::default(),
+        refused: None,
         rest: None,
         again: None,
         backoff: Backoff::default(),
@@ -153,6 +157,10 @@ struct Driver {
     looked: Instant,
     /// How it was written last.
     layout: Option<Layout>,
+    /// Knows what objects resolved to. One that crashed starts again from nothing.
+    compiler: Compiler,
+    /// Since when Secrets are refused.
+    refused: Option<Instant>,
     /// Until when to rest after a failure.
     rest: Option<Instant>,
     /// When to work again without a change.
@@ -259,13 +267,23 @@ impl Driver {
                     tracing::warn!(secret = %key, %error, "its older data serves until it can be got");
                     self.again = Some(Instant::now() + STALE);
                 }
-                // It will not come by waiting, and must not stop everyone else.
-                Err(error) if Category::of(&error) == Category::Forbidden => {
+                // An API server that has just started knows no roles yet. If it is not that, it must not stop
+                // everyone else, and is asked for again now and then.
+                Err(error)
+                    if Category::of(&error) == Category::Forbidden
+                        && self.refused.get_or_insert_with(Instant::now).elapsed() > RIGHTS =>
+                {
                     tracing::error!(secret = %key, %error, "it counts as empty: let the operator's role get it");
-                    index.with(|it| it.fetched(&key, version.clone(), version, BTreeMap::new()));
+                    index.with(|it| {
+                        it.fetched(&key, Version::none(), Version::none(), BTreeMap::new());
+                    });
+                    self.again = Some(Instant::now() + STALE);
                 }
                 Err(source) => failed = Some(Error::Fetch { key, source }),
             }
+        }
+        if failed.is_none() && self.again.is_none() {
+            self.refused = None;
         }
         failed.map_or(Ok(()), Err)
     }
@@ -300,20 +318,23 @@ impl Driver {
         self.layout = Some(layout);
         let settings = Arc::clone(&self.options.settings);
         let timer = metrics.compile_seconds.start_timer();
-        let compiled = tokio::task::spawn_blocking(move || {
+        let mut compiler = std::mem::take(&mut self.compiler);
+        let work = tokio::task::spawn_blocking(move || {
             let Compiled {
                 snapshot,
                 subscriptions,
                 routes,
-            } = compile(&objects, &stored.snapshot, &settings);
-            let plan = apply::plan(&stored, snapshot, layout)?;
-            Ok(((subscriptions, routes), plan))
+            } = compiler.compile(&objects, &stored.snapshot, &settings);
+            let plan = apply::plan(&stored, snapshot, layout);
+            (compiler, (subscriptions, routes), plan)
         });
-        let compiled = compiled
+        let (compiler, reports, plan) = work
             .await
             .map_err(|error| Error::Compile(error.to_string()))?;
         timer.observe_duration();
-        compiled
+        tracing::debug!(resolved = compiler.resolved(), "compiled");
+        self.compiler = compiler;
+        Ok((reports, plan?))
     }
 
     /// Writes what changed.

@@ -11,6 +11,7 @@
 //! - `lastTransitionTime` moves only when a condition's status does.
 //! - Conditions of others are left alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use hookswitch_crds::condition::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, reason, status};
@@ -70,20 +71,30 @@ pub fn subscription(
 ) -> Option<Draft<WebhookSubscriptionStatus>> {
     let placed = view.placed(Kind::Subscription, key);
     let folded = Folded::new(&report.conditions, placed, view);
-    let status = WebhookSubscriptionStatus {
-        observed_generation: Some(report.generation),
-        serving_generation: serving(report.serving, placed),
-        url: report.url.clone().filter(|_| is_served(placed)),
-        attached_routes: Some(i32::try_from(report.attached_routes).unwrap_or(i32::MAX)),
-        conditions: folded.conditions(report.generation, &written.conditions, view.now),
-    };
-    let ours = WebhookSubscriptionStatus {
-        conditions: ours(&written.conditions),
-        ..written.clone()
-    };
-    (status != ours).then(|| Draft {
-        transitions: folded.transitions(&written.conditions),
-        status,
+    let serving = serving(report.serving, placed);
+    let url = report.url.as_ref().filter(|_| is_served(placed));
+    let attached_routes = Some(i32::try_from(report.attached_routes).unwrap_or(i32::MAX));
+    let WebhookSubscriptionStatus {
+        observed_generation,
+        serving_generation,
+        url: written_url,
+        attached_routes: written_routes,
+        conditions,
+    } = written;
+    let stands = *observed_generation == Some(report.generation)
+        && *serving_generation == serving
+        && written_url.as_ref() == url
+        && *written_routes == attached_routes
+        && folded.stand(report.generation, conditions);
+    (!stands).then(|| Draft {
+        transitions: folded.transitions(conditions),
+        status: WebhookSubscriptionStatus {
+            observed_generation: Some(report.generation),
+            serving_generation: serving,
+            url: url.cloned(),
+            attached_routes,
+            conditions: folded.conditions(report.generation, conditions, view.now),
+        },
     })
 }
 
@@ -97,20 +108,46 @@ pub fn route(
 ) -> Option<Draft<EventRouteStatus>> {
     let placed = view.placed(Kind::Route, key);
     let folded = Folded::new(&report.conditions, placed, view);
-    let status = EventRouteStatus {
-        observed_generation: Some(report.generation),
-        serving_generation: serving(report.serving, placed),
-        parents: parents(key, report, written, placed, view),
-        conditions: folded.conditions(report.generation, &written.conditions, view.now),
-    };
-    let ours = EventRouteStatus {
-        conditions: ours(&written.conditions),
-        ..written.clone()
-    };
-    (status != ours).then(|| Draft {
-        transitions: folded.transitions(&written.conditions),
-        status,
+    let serving = serving(report.serving, placed);
+    let EventRouteStatus {
+        observed_generation,
+        serving_generation,
+        parents: written_parents,
+        conditions,
+    } = written;
+    let stands = *observed_generation == Some(report.generation)
+        && *serving_generation == serving
+        && parents_stand(key, report, written_parents, placed, view)
+        && folded.stand(report.generation, conditions);
+    (!stands).then(|| Draft {
+        transitions: folded.transitions(conditions),
+        status: EventRouteStatus {
+            observed_generation: Some(report.generation),
+            serving_generation: serving,
+            parents: parents(key, report, written, placed, view),
+            conditions: folded.conditions(report.generation, conditions, view.now),
+        },
     })
+}
+
+/// Whether what is written of a route's parents is what should be.
+fn parents_stand(
+    key: &ObjectKey,
+    report: &EventRouteReport,
+    written: &[RouteParentStatus],
+    placed: Option<&Placed>,
+    view: View<'_>,
+) -> bool {
+    let mut pairs = report.parents.iter().zip(written);
+    report.parents.len() == written.len()
+        && pairs.all(|((parent, conditions), written)| {
+            let SubscriptionRef { name, namespace } = &written.subscription_ref;
+            let elsewhere = Some(&parent.namespace).filter(|it| **it != key.namespace);
+            *name == parent.name
+                && namespace.as_ref() == elsewhere
+                && Folded::new(conditions, placed, view)
+                    .stand(report.generation, &written.conditions)
+        })
 }
 
 fn parents(
@@ -235,40 +272,50 @@ fn has_loaded(
 }
 
 /// An object's conditions with the receivers' part in them.
-struct Folded([(&'static str, compile::Condition); 3]);
+struct Folded<'a>([(&'static str, Cow<'a, compile::Condition>); 3]);
 
-impl Folded {
-    fn new(conditions: &Conditions, placed: Option<&Placed>, view: View<'_>) -> Self {
+impl<'a> Folded<'a> {
+    fn new(conditions: &'a Conditions, placed: Option<&Placed>, view: View<'_>) -> Self {
         let Conditions {
             accepted,
             resolved_refs,
             programmed,
         } = conditions;
         let programmed = match programmed {
-            Some(decided) => decided.clone(),
-            None => view.programmed(placed),
+            Some(decided) => Cow::Borrowed(decided),
+            None => Cow::Owned(view.programmed(placed)),
         };
         Self([
-            (ACCEPTED, accepted.clone()),
-            (RESOLVED_REFS, resolved_refs.clone()),
+            (ACCEPTED, Cow::Borrowed(accepted)),
+            (RESOLVED_REFS, Cow::Borrowed(resolved_refs)),
             (PROGRAMMED, programmed),
         ])
+    }
+
+    /// Whether they are written already. It is asked of every object at every change, so nothing is made
+    /// for it.
+    fn stand(&self, generation: i64, written: &[Condition]) -> bool {
+        self.0.iter().all(|(type_, condition)| {
+            let before = written.iter().find(|it| it.type_ == *type_);
+            before.is_some_and(|before| {
+                before.observed_generation == Some(generation)
+                    && before.status == word(condition.status)
+                    && before.reason == condition.reason
+                    && before.message == bounded(&condition.message)
+            })
+        })
     }
 
     fn conditions(&self, generation: i64, written: &[Condition], now: Timestamp) -> Vec<Condition> {
         let written = by_type(written);
         let conditions = self.0.iter().map(|(type_, condition)| {
-            let status = if condition.status {
-                status::TRUE
-            } else {
-                status::FALSE
-            };
+            let status = word(condition.status);
             let before = written.get(type_).filter(|before| before.status == status);
             Condition {
                 type_: (*type_).to_owned(),
                 status: status.to_owned(),
                 reason: condition.reason.to_owned(),
-                message: bounded(&condition.message),
+                message: bounded(&condition.message).to_owned(),
                 observed_generation: Some(generation),
                 last_transition_time: before.map_or_else(
                     || Time(whole_seconds(now)),
@@ -291,7 +338,7 @@ impl Folded {
         changed
             .map(|(condition, now)| Transition {
                 condition,
-                now: now.clone(),
+                now: now.clone().into_owned(),
             })
             .collect()
     }
@@ -304,15 +351,9 @@ fn by_type(conditions: &[Condition]) -> BTreeMap<&str, &Condition> {
         .collect()
 }
 
-/// The operator's own conditions among those that were written, in its own order.
-fn ours(written: &[Condition]) -> Vec<Condition> {
-    let written = by_type(written);
-    let types = [ACCEPTED, RESOLVED_REFS, PROGRAMMED];
-    types
-        .iter()
-        .filter_map(|it| written.get(it))
-        .map(|it| (*it).clone())
-        .collect()
+/// As a condition's status is written.
+const fn word(status: bool) -> &'static str {
+    if status { status::TRUE } else { status::FALSE }
 }
 
 /// As the API server keeps it.
@@ -320,9 +361,9 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn bounded(message: &str) -> String {
+fn bounded(message: &str) -> &str {
     let end = message.floor_char_boundary(MESSAGE.min(message.len()));
-    message.get(..end).unwrap_or_default().to_owned()
+    message.get(..end).unwrap_or_default()
 }
 
 fn no(reason: &'static str, message: impl Into<String>) -> compile::Condition {

@@ -159,7 +159,9 @@ impl Subscription {
 #[derive(Debug)]
 pub struct Route {
     /// The resolved object.
-    pub spec: snapshot::Route,
+    pub spec: Arc<snapshot::Route>,
+    /// Those of `spec`.
+    pub destinations: Vec<Arc<snapshot::Destination>>,
     /// In the order of `spec.rules`.
     pub rules: Vec<Rule>,
     /// `loopGuard.echo`.
@@ -215,13 +217,13 @@ impl Config {
         let same_routes = || {
             snapshot.routes.iter().all(|spec| {
                 let loaded = self.routes.get(&spec.origin.key);
-                loaded.is_some_and(|loaded| loaded.spec == *spec)
+                loaded.is_some_and(|loaded| is_same(&loaded.spec, spec))
             })
         };
         let same_subscriptions = || {
             snapshot.subscriptions.iter().all(|spec| {
                 let loaded = self.subscriptions.get(&spec.origin.key);
-                loaded.is_some_and(|loaded| *loaded.spec == *spec)
+                loaded.is_some_and(|loaded| is_same(&loaded.spec, spec))
             })
         };
         self.sequence == snapshot.sequence
@@ -259,7 +261,7 @@ impl Config {
             let key = spec.origin.key.clone();
             let kept = previous
                 .and_then(|previous| previous.routes.get(&key))
-                .filter(|route| route.spec == spec);
+                .filter(|route| is_same(&route.spec, &spec));
             let route = match kept {
                 Some(route) => Arc::clone(route),
                 None => Arc::new(Route::load(spec)?),
@@ -270,12 +272,12 @@ impl Config {
                     .or_default()
                     .push(Arc::clone(&route));
             }
-            for destination in &route.spec.destinations {
+            for destination in &route.destinations {
                 let lane = Lane {
                     route: key.clone(),
                     destination: destination.name.clone(),
                 };
-                config.lanes.insert(lane, Arc::new(destination.clone()));
+                config.lanes.insert(lane, Arc::clone(destination));
             }
             config.routes.insert(key, route);
         }
@@ -283,7 +285,7 @@ impl Config {
             let key = spec.origin.key.clone();
             let subscription = Arc::new(Subscription {
                 routes: attached.remove(&key).unwrap_or_default(),
-                spec: Arc::new(spec),
+                spec,
             });
             config
                 .by_path
@@ -294,8 +296,13 @@ impl Config {
     }
 }
 
+/// Whether two entries are one; mostly they are the very same.
+fn is_same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
 impl Route {
-    fn load(spec: snapshot::Route) -> Result<Self, Error> {
+    fn load(spec: Arc<snapshot::Route>) -> Result<Self, Error> {
         let key = &spec.origin.key;
         let compile = |rule: &str, source: &str, scope| {
             Expression::compile(source, scope).map_err(|source| Error::Expression {
@@ -304,23 +311,19 @@ impl Route {
                 source,
             })
         };
-        let destinations: HashMap<&str, Arc<snapshot::Destination>> = spec
-            .destinations
-            .iter()
-            .map(|destination| (destination.name.as_str(), Arc::new(destination.clone())))
-            .collect();
+        let destinations: Vec<Arc<snapshot::Destination>> =
+            spec.destinations.iter().cloned().map(Arc::new).collect();
+        let destination = |name: &str| destinations.iter().find(|it| it.name == name);
         let mut rules = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
             let mut deliver = Vec::with_capacity(rule.deliver.len());
             for entry in &rule.deliver {
                 let destination =
-                    destinations
-                        .get(entry.destination.as_str())
-                        .ok_or_else(|| Error::Destination {
-                            route: key.clone(),
-                            rule: rule.name.clone(),
-                            destination: entry.destination.clone(),
-                        })?;
+                    destination(&entry.destination).ok_or_else(|| Error::Destination {
+                        route: key.clone(),
+                        rule: rule.name.clone(),
+                        destination: entry.destination.clone(),
+                    })?;
                 let template = |template: &Json| {
                     Template::compile(template, Scope::Event).map_err(|errors| Error::Template {
                         route: key.clone(),
@@ -375,6 +378,11 @@ impl Route {
                 })
             })
             .transpose()?;
-        Ok(Self { spec, rules, echo })
+        Ok(Self {
+            spec,
+            destinations,
+            rules,
+            echo,
+        })
     }
 }

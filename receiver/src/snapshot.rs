@@ -106,7 +106,7 @@ impl Follower {
             sources.push(read("own copy", copy, shards).await);
         }
         self.set = Set::newest(&sources);
-        if let Some(shards) = self.set.whole(None) {
+        if let Some(shards) = self.set.whole() {
             self.publish(shards).await;
         } else {
             tracing::info!("no snapshot is at hand: waiting for the API server");
@@ -178,57 +178,45 @@ struct Set {
     shards: BTreeMap<u32, Kept>,
 }
 
-/// A shard as it came: a tenth of what it is when decoded.
+/// A shard. Its entries are those that are served, so it takes little more than its bytes.
 #[derive(Clone)]
 struct Kept {
-    sequence: u64,
-    count: u32,
+    shard: Shard,
+    /// As it came.
     bytes: Vec<u8>,
 }
 
 impl Set {
     /// Takes a shard in. Gives all shards where it is newer than the one before, and they are whole.
     fn offer(&mut self, bytes: Vec<u8>) -> Result<Option<Vec<Shard>>, Error> {
-        let shard = Shard::decode(&bytes)?;
-        let is_newer = self.shards.get(&shard.index).is_none_or(|known| {
-            shard.sequence > known.sequence
-                || (shard.sequence == known.sequence && shard.count != known.count)
-        });
-        if !is_newer {
-            return Ok(None);
+        let mut shard = Shard::decode(&bytes)?;
+        if let Some(Kept { shard: known, .. }) = self.shards.get(&shard.index) {
+            let is_newer = shard.sequence > known.sequence
+                || (shard.sequence == known.sequence && shard.count != known.count);
+            if !is_newer {
+                return Ok(None);
+            }
+            shard.share(known);
         }
-        let kept = Kept {
-            sequence: shard.sequence,
-            count: shard.count,
-            bytes,
-        };
-        self.shards.insert(shard.index, kept);
-        Ok(self.whole(Some(shard)))
+        self.shards.insert(shard.index, Kept { shard, bytes });
+        Ok(self.whole())
     }
 
-    /// All shards, where they are whole. `fresh` is one that was decoded already.
-    fn whole(&self, fresh: Option<Shard>) -> Option<Vec<Shard>> {
-        let count = self.shards.get(&0)?.count;
-        let mut fresh = fresh;
-        (0..count)
-            .map(|index| {
-                let kept = self.shards.get(&index).filter(|kept| kept.count == count)?;
-                match fresh.take_if(|fresh| fresh.index == index) {
-                    Some(shard) => Some(shard),
-                    None => Shard::decode(&kept.bytes).ok(),
-                }
-            })
-            .collect()
+    /// All shards, where they are whole.
+    fn whole(&self) -> Option<Vec<Shard>> {
+        let count = self.shards.get(&0)?.shard.count;
+        let shards = (0..count).map(|index| {
+            let kept = self.shards.get(&index);
+            let shard = kept.map(|kept| &kept.shard);
+            shard.filter(|shard| shard.count == count).cloned()
+        });
+        shards.collect()
     }
 
     /// The sequence of a whole set.
     fn sequence(&self) -> Option<u64> {
-        let count = self.shards.get(&0)?.count;
-        let sequences = (0..count).map(|index| {
-            let kept = self.shards.get(&index).filter(|kept| kept.count == count)?;
-            Some(kept.sequence)
-        });
-        sequences.collect::<Option<Vec<u64>>>()?.into_iter().max()
+        let shards = self.whole()?;
+        shards.iter().map(|shard| shard.sequence).max()
     }
 
     /// The newest of all sources: shard by shard where that makes a whole set, else the source that
@@ -237,7 +225,7 @@ impl Set {
         let mut mixed = Self::default();
         for (index, kept) in sources.iter().flat_map(|source| &source.shards) {
             let known = mixed.shards.get(index);
-            if known.is_none_or(|known| kept.sequence > known.sequence) {
+            if known.is_none_or(|known| kept.shard.sequence > known.shard.sequence) {
                 mixed.shards.insert(*index, kept.clone());
             }
         }

@@ -20,6 +20,7 @@ mod process;
 mod recovery;
 mod report;
 mod request;
+mod scale;
 mod sink;
 mod subject;
 mod timers;
@@ -84,7 +85,7 @@ pub(crate) fn say(line: &str) -> Result<()> {
 type Measure = fn(&Settings) -> Result<Section>;
 
 /// All parts by the names that choose them.
-const SECTIONS: [(&str, Measure); 8] = [
+const SECTIONS: [(&str, Measure); 9] = [
     ("accept", accept::section),
     ("planning", flow::planning),
     ("delivering", flow::delivering),
@@ -93,6 +94,7 @@ const SECTIONS: [(&str, Measure); 8] = [
     ("recovery", recovery::section),
     ("cycles", cycles::section),
     ("timers", timers::section),
+    ("scale", scale::section),
 ];
 
 fn main() -> Result<()> {

@@ -78,24 +78,34 @@ impl Process {
 
     /// Resident memory now, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
-        self.status("VmRSS:")
+        resident(self.child.id())
     }
 
     /// The most resident memory so far, in bytes.
     pub(crate) fn peak(&self) -> Result<u64> {
-        self.status("VmHWM:")
+        peak(self.child.id())
     }
+}
 
-    fn status(&self, field: &str) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kibibytes: u64 = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field))
-            .and_then(|rest| rest.trim().strip_suffix(" kB"))
-            .with_context(|| format!("no {field} of the process"))?
-            .parse()?;
-        Ok(kibibytes * 1024)
-    }
+/// Resident memory of a process now, in bytes.
+pub(crate) fn resident(process: u32) -> Result<u64> {
+    status(process, "VmRSS:")
+}
+
+/// The most resident memory of a process so far, in bytes.
+pub(crate) fn peak(process: u32) -> Result<u64> {
+    status(process, "VmHWM:")
+}
+
+fn status(process: u32, field: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kibibytes: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .and_then(|rest| rest.trim().strip_suffix(" kB"))
+        .with_context(|| format!("no {field} of the process"))?
+        .parse()?;
+    Ok(kibibytes * 1024)
 }
 
 impl Drop for Process {

@@ -56,7 +56,7 @@ const CONTROLLERS: &[&str] = &[
 #[derive(Debug)]
 pub struct Cluster {
     // Fields are dropped in this order.
-    controllers: Process,
+    controllers: Option<Process>,
     apiserver: Option<Process>,
     etcd: Process,
     port: u16,
@@ -89,9 +89,8 @@ impl Cluster {
         let etcd_port = free_port();
         let etcd = start_etcd(folder.path(), etcd_port);
         let apiserver = start_apiserver(folder.path(), &identity, port, etcd_port);
-        let controllers = start_controllers(folder.path(), &identity, port);
         let mut this = Self {
-            controllers,
+            controllers: None,
             apiserver: Some(apiserver),
             etcd,
             port,
@@ -102,6 +101,9 @@ impl Cluster {
             folder,
         };
         this.ready().await;
+        // Not before: they give up on an API server that has no roles for them within ten seconds.
+        let controllers = start_controllers(this.folder.path(), &this.identity, port);
+        this.controllers = Some(controllers);
         this
     }
 
@@ -238,11 +240,10 @@ impl Cluster {
 
     fn assert_running(&mut self) {
         let apiserver = self.apiserver.iter_mut().map(|it| ("kube-apiserver", it));
-        let servers = [
-            ("etcd", &mut self.etcd),
-            ("kube-controller-manager", &mut self.controllers),
-        ];
-        for (name, server) in apiserver.chain(servers) {
+        let controllers = self.controllers.iter_mut();
+        let controllers = controllers.map(|it| ("kube-controller-manager", it));
+        let etcd = [("etcd", &mut self.etcd)];
+        for (name, server) in apiserver.chain(etcd).chain(controllers) {
             if let Some(status) = server.ended() {
                 panic!("{name} ended with {status}:\n{}", server.log());
             }

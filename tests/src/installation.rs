@@ -44,11 +44,13 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     profile.to_owned()
 });
 
-/// A release of the chart in a namespace of its own, which alone it serves.
+/// A release of the chart in a namespace of its own.
 #[derive(Debug)]
 pub struct Installation {
-    /// The release's namespace, and its objects'.
+    /// The release's namespace; its objects' too, where it serves no other.
     pub namespace: Namespace,
+    /// What `helm install` and `helm upgrade` are given.
+    values: Vec<String>,
     operator: Pod,
     receiver: Pod,
     folder: Folder,
@@ -63,33 +65,73 @@ struct Pod {
 }
 
 impl Installation {
-    /// Installs the chart, with further values (`--set`).
+    /// Installs the chart, with further values (`--set`), to serve the release's namespace alone.
     pub async fn new(cluster: &Cluster, values: &[&str]) -> Self {
         cluster.install_crds().await;
         let namespace = cluster.namespace().await;
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/hookswitch");
-        let chart = chart.to_str().expect("a path in UTF-8");
         let own = [
             "crds.install=false".to_owned(),
             "aggregateRoles=false".to_owned(),
-            format!("fullnameOverride={RELEASE}"),
             format!("watchNamespaces={{{}}}", namespace.name()),
-            "baseUrl=https://hooks.example.com".to_owned(),
             format!("privateNetworks[0].namespaces={{{}}}", namespace.name()),
+        ];
+        Self::install(cluster, namespace, &own, values).await
+    }
+
+    /// Installs the chart as it is, definitions included, to serve the whole cluster, which has to be the
+    /// test's own.
+    pub async fn of_cluster(cluster: &Cluster, values: &[&str]) -> Self {
+        let namespace = cluster.namespace().await;
+        let own = ["privateNetworks[0].namespaces={*}".to_owned()];
+        Self::install(cluster, namespace, &own, values).await
+    }
+
+    async fn install(
+        cluster: &Cluster,
+        namespace: Namespace,
+        own: &[String],
+        values: &[&str],
+    ) -> Self {
+        let common = [
+            format!("fullnameOverride={RELEASE}"),
+            "baseUrl=https://hooks.example.com".to_owned(),
             "privateNetworks[0].cidrs={127.0.0.0/8}".to_owned(),
         ];
-        let mut arguments = vec!["install", RELEASE, chart];
-        for value in own.iter().map(String::as_str).chain(values.iter().copied()) {
-            arguments.extend(["--set", value]);
-        }
-        namespace.helm(&arguments).await.ok();
-        let folder = Folder::new("hookswitch-installation-");
+        let values = values.iter().map(|value| (*value).to_owned());
+        let values: Vec<String> = common
+            .into_iter()
+            .chain(own.to_vec())
+            .chain(values)
+            .collect();
+        helm(&namespace, "install", &values).await;
         Self {
             operator: Pod::new(cluster, &namespace, "operator", "deployment").await,
             receiver: Pod::new(cluster, &namespace, "receiver", "statefulset").await,
             namespace,
-            folder,
+            values,
+            folder: Folder::new("hookswitch-installation-"),
         }
+    }
+
+    /// Upgrades the release to further values. What is started from now on runs as the chart says then.
+    pub async fn upgrade(&mut self, cluster: &Cluster, values: &[&str]) {
+        self.values
+            .extend(values.iter().map(|value| (*value).to_owned()));
+        helm(&self.namespace, "upgrade", &self.values).await;
+        self.operator = Pod::new(cluster, &self.namespace, "operator", "deployment").await;
+        self.receiver = Pod::new(cluster, &self.namespace, "receiver", "statefulset").await;
+    }
+
+    /// Removes the release.
+    pub async fn uninstall(&self) {
+        self.namespace.helm(&["uninstall", RELEASE]).await.ok();
+    }
+
+    /// Installs it again after [`Installation::uninstall`].
+    pub async fn reinstall(&mut self, cluster: &Cluster) {
+        helm(&self.namespace, "install", &self.values).await;
+        self.operator = Pod::new(cluster, &self.namespace, "operator", "deployment").await;
+        self.receiver = Pod::new(cluster, &self.namespace, "receiver", "statefulset").await;
     }
 
     /// Starts an operator; ready once it has seen all that there is.
@@ -154,26 +196,30 @@ impl Installation {
         }
     }
 
-    /// Waits until an object's condition has this status and reason.
+    /// Waits until a condition of an object in the release's namespace has this status and reason.
     ///
     /// # Panics
     /// After [`LIMIT`], with the object.
     pub async fn condition(&self, object: &str, type_: &str, status: &str, reason: &str) {
-        let path = format!(
-            "-o=jsonpath={{.metadata.generation}} {{.status.observedGeneration}} \
-             {{range .status.conditions[?(@.type==\"{type_}\")]}}{{.status}} {{.reason}}{{end}}"
-        );
-        let what = format!("{object} to be {type_}={status} ({reason})");
-        wait::until(what, LIMIT, async || {
-            let found = self.namespace.kubectl(&["get", object, &path]).await;
-            let found = found.success.then(|| found.ok())?;
-            let words: Vec<&str> = found.split_whitespace().collect();
-            let [generation, observed, is, why] = words.as_slice() else {
-                return None;
-            };
-            (generation == observed && *is == status && *why == reason).then_some(())
-        })
-        .await;
+        condition(&self.namespace, object, type_, status, reason).await;
+    }
+
+    /// The sequence that the snapshot's first Secret was last written with; `None` before that.
+    pub async fn sequence(&self) -> Option<u64> {
+        let path = "-o=jsonpath={.metadata.annotations.hookswitch\\.dev/sequence}";
+        let get = ["get", "secret", "hookswitch-snapshot-0", path];
+        self.namespace.kubectl(&get).await.stdout.parse().ok()
+    }
+
+    /// What the receiver of this number says that it has loaded of the snapshot's first Secret.
+    pub async fn loaded(&self, number: u32) -> Option<u64> {
+        let lease = format!("{RELEASE}-receiver-{number}");
+        let path = "-o=jsonpath={.metadata.annotations.hookswitch\\.dev/loaded}";
+        let loaded = self
+            .namespace
+            .kubectl(&["get", "lease", &lease, path])
+            .await;
+        loaded.stdout.split(',').next()?.parse().ok()
     }
 
     /// What the programs were refused for want of a right: there must be nothing.
@@ -188,6 +234,50 @@ impl Installation {
             .map(|request| format!("{request:?}"))
             .collect()
     }
+}
+
+/// Waits until an object's condition has this status and reason, and is about its current generation.
+///
+/// # Panics
+/// After [`LIMIT`], with the object.
+pub async fn condition(
+    namespace: &Namespace,
+    object: &str,
+    type_: &str,
+    status: &str,
+    reason: &str,
+) {
+    let path = format!(
+        "-o=jsonpath={{.metadata.generation}} {{.status.observedGeneration}} \
+         {{range .status.conditions[?(@.type==\"{type_}\")]}}{{.status}} {{.reason}}{{end}}"
+    );
+    let what = format!("{object} to be {type_}={status} ({reason})");
+    wait::until(what, LIMIT, async || {
+        let found = namespace.kubectl(&["get", object, &path]).await;
+        let found = found.success.then(|| found.ok())?;
+        let words: Vec<&str> = found.split_whitespace().collect();
+        let [generation, observed, is, why] = words.as_slice() else {
+            return None;
+        };
+        (generation == observed && *is == status && *why == reason).then_some(())
+    })
+    .await;
+}
+
+/// Installs or upgrades the release.
+async fn helm(namespace: &Namespace, verb: &str, values: &[String]) {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/hookswitch");
+    let chart = chart.to_str().expect("a path in UTF-8");
+    let mut arguments = vec![verb, RELEASE, chart];
+    // The schema refuses several receivers with the embedded store. Each test receiver has a store of its
+    // own, and what is tested is what they have in common.
+    if values.iter().any(|it| it.starts_with("receiver.replicas=")) {
+        arguments.push("--skip-schema-validation");
+    }
+    for value in values {
+        arguments.extend(["--set", value]);
+    }
+    namespace.helm(&arguments).await.ok();
 }
 
 impl Pod {
@@ -269,6 +359,17 @@ impl Program {
         self.process.signal("TERM");
         let ended = wait::until("the program to end", LIMIT, async || self.process.ended()).await;
         assert!(ended.success(), "{ended}:\n{}", self.process.log());
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends it a signal by name: `STOP`, `CONT`.
+    pub fn signal(&mut self, name: &str) {
+        self.process.signal(name);
     }
 
     /// The last lines of its log.

@@ -1,11 +1,21 @@
 //! The operator and the receivers on a real Kubernetes API server, installed by the chart.
 
+#[path = "operator/cost.rs"]
+mod cost;
+#[path = "operator/faults.rs"]
+mod faults;
 #[path = "operator/lifecycle.rs"]
 mod lifecycle;
+#[path = "operator/platform.rs"]
+mod platform;
 #[path = "operator/programmed.rs"]
 mod programmed;
+#[path = "operator/receivers.rs"]
+mod receivers;
 #[path = "operator/restarts.rs"]
 mod restarts;
+#[path = "operator/writers.rs"]
+mod writers;
 
 use hookswitch_tests::installation::Installation;
 
@@ -49,6 +59,13 @@ spec:
     deliver: [{{destination: crm}}]
 "
     )
+}
+
+/// Edits the subscription's retention, so that what it resolves to changes.
+async fn retain(installation: &Installation, retention: &str) {
+    let patch = format!(r#"{{"spec":{{"retention":"{retention}"}}}}"#);
+    let edit = ["patch", "whsub", "support", "--type=merge", "-p", &patch];
+    installation.namespace.kubectl(&edit).await.ok();
 }
 
 /// The path of a subscription.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hookswitch_crds::snapshot::{Snapshot, Subscription};
 use hookswitch_receiver::run::Listening;
@@ -240,7 +241,7 @@ impl Banner {
             Source::Once { .. } => None,
         };
         let paths: Vec<String> = self.sources.iter().map(path).collect::<Option<_>>()?;
-        let signable = |subscription: &&Subscription| {
+        let signable = |subscription: &&Arc<Subscription>| {
             let hmac = subscription.verification.hmac.as_ref();
             hmac.is_none_or(|hmac| hmac.secrets.iter().any(|secret| secret.usable().is_some()))
         };

@@ -1,5 +1,7 @@
 //! Where an event goes and how it is signed: from the user's files, or from a provider's preset.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{Snapshot, Subscription};
@@ -69,7 +71,8 @@ fn choose<'a>(args: &Args, snapshot: &'a Snapshot) -> anyhow::Result<&'a Subscri
                 .provider
                 .is_none_or(|wanted| provider::name(wanted) == subscription.provider)
     };
-    let found: Vec<&Subscription> = snapshot.subscriptions.iter().filter(wanted).collect();
+    let subscriptions = snapshot.subscriptions.iter().map(Arc::as_ref);
+    let found: Vec<&Subscription> = subscriptions.filter(wanted).collect();
     match found.as_slice() {
         [only] => Ok(only),
         [] => {
@@ -143,7 +146,7 @@ fn from_preset(args: &Args) -> anyhow::Result<Target> {
         Some(subscription) => Ok(Target {
             provider: wanted,
             url,
-            subscription: subscription.clone(),
+            subscription: Subscription::clone(subscription),
         }),
         None => bail!(problems(&compiled)),
     }

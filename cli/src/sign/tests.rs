@@ -26,7 +26,8 @@ fn subscription(provider: Provider, hmac: &str) -> Subscription {
     );
     let compiled = Project::of_text(text).compile();
     let subscription = compiled.snapshot.subscriptions.into_iter().next();
-    subscription.unwrap_or_else(|| panic!("{:?}", compiled.problems))
+    let subscription = subscription.unwrap_or_else(|| panic!("{:?}", compiled.problems));
+    std::sync::Arc::unwrap_or_clone(subscription)
 }
 
 fn request<'a>(body: &'a [u8], now: &str) -> Request<'a> {

@@ -20,6 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -86,9 +87,9 @@ pub struct Shard {
     #[serde(rename = "shards")]
     pub count: u32,
     /// Sorted by key.
-    pub subscriptions: Vec<Subscription>,
+    pub subscriptions: Vec<Arc<Subscription>>,
     /// Sorted by key.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
 }
 
 /// A shard of a snapshot, to be written.
@@ -134,9 +135,24 @@ impl Shard {
         Ok(shard)
     }
 
+    /// Takes the entries that are the same from an earlier version of the shard.
+    pub fn share(&mut self, earlier: &Self) {
+        share(
+            &mut self.subscriptions,
+            &earlier.subscriptions,
+            |it: &Subscription| &it.origin.key,
+        );
+        share(&mut self.routes, &earlier.routes, |it: &Route| {
+            &it.origin.key
+        });
+    }
+
     /// The origins of its entries.
     pub fn origins(&self) -> impl Iterator<Item = (Kind, &Origin)> {
-        origins(&self.subscriptions, &self.routes)
+        origins(
+            self.subscriptions.iter().map(Arc::as_ref),
+            self.routes.iter().map(Arc::as_ref),
+        )
     }
 }
 
@@ -158,6 +174,18 @@ impl View<'_> {
             self.subscriptions.iter().copied(),
             self.routes.iter().copied(),
         )
+    }
+}
+
+/// Replaces each entry by the earlier one where they are the same; both are sorted.
+fn share<T: PartialEq>(entries: &mut [Arc<T>], earlier: &[Arc<T>], key: impl Fn(&T) -> &ObjectKey) {
+    for entry in entries {
+        let found = earlier.binary_search_by(|it| key(it).cmp(key(entry)));
+        if let Some(before) = found.ok().and_then(|index| earlier.get(index))
+            && **before == **entry
+        {
+            *entry = Arc::clone(before);
+        }
     }
 }
 

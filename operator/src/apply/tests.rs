@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
@@ -55,8 +57,8 @@ fn snapshot(sequence: u64, subscriptions: Vec<Subscription>, routes: Vec<Route>)
     Snapshot {
         format: FORMAT,
         sequence,
-        subscriptions,
-        routes,
+        subscriptions: subscriptions.into_iter().map(Arc::new).collect(),
+        routes: routes.into_iter().map(Arc::new).collect(),
     }
 }
 
@@ -198,12 +200,12 @@ fn a_shard_that_is_full_keeps_its_content_and_the_others_go_on() {
     after.sequence = 2;
     for entry in &mut after.subscriptions {
         if entry.origin.key.name == "a" {
-            *entry = sized("a", 2, 2, 2 * MAX_BYTES);
+            *entry = sized("a", 2, 2, 2 * MAX_BYTES).into();
         } else if entry.origin.key.name == other {
-            *entry = subscription(&other, 2, 2);
+            *entry = subscription(&other, 2, 2).into();
         }
     }
-    after.routes = vec![route("r", 2, &["a", &other])];
+    after.routes = vec![route("r", 2, &["a", &other]).into()];
     let second = plan(&stored, after.clone(), layout(2)).unwrap();
     assert_eq!(indices(&second), [there]);
     let placed = |name: &str| &second.placed.entries[&(Kind::Subscription, key(name))];

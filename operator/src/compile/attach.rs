@@ -5,6 +5,7 @@
 //! one subscription still serves its others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::key::ObjectKey;
@@ -68,6 +69,7 @@ pub(super) fn attach(
     let namespace = &route.key.namespace;
     let mut named = Vec::new();
     let mut attached = Vec::new();
+    let mut keys = Vec::new();
     if let Some((version, resolved)) = &mut route.served {
         for (index, key) in resolved.parents.iter().enumerate() {
             let refusal = match subscriptions.get(key) {
@@ -89,12 +91,12 @@ pub(super) fn attach(
                     ))
                 }
                 Some(Some(parent)) => {
-                    attached.push(&parent.entry);
+                    attached.push(parent.entry.as_ref());
                     None
                 }
             };
             match &refusal {
-                None => resolved.entry.subscriptions.push(key.clone()),
+                None => keys.push(key.clone()),
                 Some(refusal) if *version == Version::Current => route.problems.unresolved(
                     format!("spec.subscriptionRefs[{index}]"),
                     refusal.reason,
@@ -107,8 +109,11 @@ pub(super) fn attach(
                 refusal: refusal.filter(|_| *version == Version::Current),
             });
         }
-        resolved.entry.subscriptions.sort_unstable();
-        resolved.entry.subscriptions.dedup();
+        keys.sort_unstable();
+        keys.dedup();
+        if resolved.entry.subscriptions != keys {
+            Arc::make_mut(&mut resolved.entry).subscriptions = keys;
+        }
         if *version == Version::Current {
             advice::warn(&resolved.entry, &attached, &mut route.problems);
         }

@@ -3,7 +3,8 @@
 use super::secrets::Secrets;
 use super::settings::Settings;
 
-/// The surroundings of one spec.
+/// The surroundings of one spec. Whatever else comes to be looked up here belongs into what is noted of
+/// lookups, or an object would not be resolved again when that changes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context<'a> {
     /// The namespace of the object.

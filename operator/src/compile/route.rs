@@ -3,6 +3,7 @@
 //! What depends on subscriptions, that is whether they let the route attach, is decided later.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
@@ -29,10 +30,10 @@ const PER_SUBJECT: SubjectLimit = SubjectLimit {
 const ECHO_WINDOW: Duration = Duration::from_secs(300);
 
 /// A resolved spec.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Resolved {
-    /// What the snapshot gets, attached to nothing yet.
-    pub(super) entry: snapshot::Route,
+    /// What the snapshot gets; what it is attached to is decided later.
+    pub(super) entry: Arc<snapshot::Route>,
     /// The subscriptions that the spec names, in its order.
     pub(super) parents: Vec<ObjectKey>,
 }
@@ -89,7 +90,7 @@ pub(super) fn resolve(
         destinations,
     };
     Resolved {
-        entry,
+        entry: Arc::new(entry),
         parents: parents(spec, context.namespace),
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! A reference has no namespace to name, so no object can reach another namespace's Secrets. The
 //! snapshot's own Secrets hold everyone's, and are out of reach in every namespace.
+//!
+//! What was looked up is noted: what an object resolves to holds for as long as that is the same.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::key::ObjectKey;
@@ -19,16 +23,42 @@ pub(super) const SNAPSHOT_PREFIX: &str = "hookswitch-snapshot";
 /// The Secrets of one namespace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Secrets<'a> {
-    all: &'a BTreeMap<ObjectKey, BTreeMap<String, SecretBytes>>,
+    all: &'a All,
     namespace: &'a str,
+    lookups: &'a Lookups,
+}
+
+/// The data of a Secret.
+pub type SecretData = BTreeMap<String, SecretBytes>;
+
+/// Those of every namespace.
+type All = BTreeMap<ObjectKey, Arc<SecretData>>;
+
+/// The Secrets that a spec looked for, by name, each with what was found.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lookups(RefCell<BTreeMap<String, Option<Arc<SecretData>>>>);
+
+impl Lookups {
+    /// Whether each of them would find the same now.
+    pub(super) fn hold(&self, all: &All, namespace: &str) -> bool {
+        self.0.borrow().iter().all(|(name, found)| {
+            let now = all.get(&ObjectKey::new(namespace, name.as_str()));
+            match (found, now) {
+                (None, None) => true,
+                (Some(found), Some(now)) => Arc::ptr_eq(found, now) || found == now,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+        })
+    }
 }
 
 impl<'a> Secrets<'a> {
-    pub(super) fn of(
-        all: &'a BTreeMap<ObjectKey, BTreeMap<String, SecretBytes>>,
-        namespace: &'a str,
-    ) -> Self {
-        Self { all, namespace }
+    pub(super) fn of(all: &'a All, namespace: &'a str, lookups: &'a Lookups) -> Self {
+        Self {
+            all,
+            namespace,
+            lookups,
+        }
     }
 
     /// What a reference refers to.
@@ -72,7 +102,11 @@ impl<'a> Secrets<'a> {
             return Err(Missing::Snapshot);
         }
         let key = ObjectKey::new(self.namespace, reference.name.as_str());
-        let data = self.all.get(&key).ok_or(Missing::Secret)?;
+        let found = self.all.get(&key);
+        let mut lookups = self.lookups.0.borrow_mut();
+        lookups.insert(reference.name.clone(), found.cloned());
+        drop(lookups);
+        let data = found.ok_or(Missing::Secret)?;
         let value = data.get(&reference.key).ok_or(Missing::Key)?;
         if value.is_empty() {
             return Err(Missing::Empty);

@@ -4,10 +4,13 @@
 //! sequence that last changed what its entry resolves to. A new generation that resolves to the
 //! same is noted in the snapshot and leaves `since` alone.
 
+use std::sync::Arc;
+
+use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::{FORMAT, Origin, Route, Snapshot, Subscription};
 
 /// An entry of the snapshot.
-trait Entry: PartialEq {
+pub(super) trait Entry: Clone + PartialEq + std::fmt::Debug {
     fn origin(&self) -> &Origin;
     fn origin_mut(&mut self) -> &mut Origin;
 }
@@ -32,18 +35,19 @@ impl Entry for Route {
     }
 }
 
-/// The snapshot of these entries, after the previous one. Entries are sorted here.
+/// The snapshot of these entries, after the previous one. Entries are sorted here. Those that are as they
+/// were are the previous ones themselves.
 pub(super) fn stamp(
-    subscriptions: Vec<Subscription>,
-    routes: Vec<Route>,
+    subscriptions: Vec<Arc<Subscription>>,
+    routes: Vec<Arc<Route>>,
     previous: &Snapshot,
 ) -> Snapshot {
     let next = previous.sequence + 1;
     let subscriptions = entries(subscriptions, &previous.subscriptions, next);
     let routes = entries(routes, &previous.routes, next);
     let unchanged = previous.format == FORMAT
-        && subscriptions == previous.subscriptions
-        && routes == previous.routes;
+        && all_same(&subscriptions, &previous.subscriptions)
+        && all_same(&routes, &previous.routes);
     Snapshot {
         format: FORMAT,
         sequence: if unchanged { previous.sequence } else { next },
@@ -52,23 +56,33 @@ pub(super) fn stamp(
     }
 }
 
-fn entries<E: Entry>(mut entries: Vec<E>, previous: &[E], next: u64) -> Vec<E> {
+fn entries<E: Entry>(mut entries: Vec<Arc<E>>, previous: &[Arc<E>], next: u64) -> Vec<Arc<E>> {
     entries.sort_by(|a, b| a.origin().key.cmp(&b.origin().key));
     for entry in &mut entries {
-        let key = &entry.origin().key;
-        let before = previous
-            .binary_search_by(|it| it.origin().key.cmp(key))
-            .ok()
-            .and_then(|index| previous.get(index));
-        entry.origin_mut().since = match before {
-            Some(before) if resolves_alike(entry, before) => before.origin().since,
-            _ => next,
-        };
+        let before = find(previous, &entry.origin().key);
+        if let Some(before) = before
+            && (Arc::ptr_eq(entry, before) || resolves_alike(Arc::make_mut(entry), before))
+        {
+            if **entry == **before {
+                *entry = Arc::clone(before);
+            }
+        } else if entry.origin().since != next {
+            Arc::make_mut(entry).origin_mut().since = next;
+        }
     }
     entries
 }
 
-/// True where two entries differ at most in when and from which text they were made.
+/// An entry by its name.
+pub(super) fn find<'a, E: Entry>(entries: &'a [Arc<E>], key: &ObjectKey) -> Option<&'a Arc<E>> {
+    let index = entries
+        .binary_search_by(|it| it.origin().key.cmp(key))
+        .ok()?;
+    entries.get(index)
+}
+
+/// True where two entries differ at most in when and from which text they were made; `entry` has the
+/// `since` of the one before then.
 fn resolves_alike<E: Entry>(entry: &mut E, before: &E) -> bool {
     let own = entry.origin().clone();
     let origin = entry.origin_mut();
@@ -76,6 +90,16 @@ fn resolves_alike<E: Entry>(entry: &mut E, before: &E) -> bool {
     origin.since = before.origin().since;
     origin.spec.clone_from(&before.origin().spec);
     let alike = entry == before;
-    *entry.origin_mut() = own;
+    let since = if alike {
+        before.origin().since
+    } else {
+        own.since
+    };
+    *entry.origin_mut() = Origin { since, ..own };
     alike
+}
+
+fn all_same<E: Entry>(entries: &[Arc<E>], previous: &[Arc<E>]) -> bool {
+    let mut pairs = entries.iter().zip(previous);
+    entries.len() == previous.len() && pairs.all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
 }

@@ -3,6 +3,7 @@
 //! What depends on other subscriptions, that is whether the path is free, is decided later.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
@@ -37,10 +38,10 @@ const fn hours(hours: u64) -> Duration {
 }
 
 /// A resolved spec.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Resolved {
     /// What the snapshot gets.
-    pub(super) entry: snapshot::Subscription,
+    pub(super) entry: Arc<snapshot::Subscription>,
     /// Which routes may attach.
     pub(super) admission: Admission,
 }
@@ -102,7 +103,7 @@ pub(super) fn resolve(
         origin,
     };
     Resolved {
-        entry,
+        entry: Arc::new(entry),
         admission: Admission::parse(namespaces, context.namespace, problems),
     }
 }

@@ -3,6 +3,7 @@
 mod attachment;
 mod destinations;
 mod effective;
+mod incremental;
 mod last_good;
 mod properties;
 mod providers;
@@ -87,7 +88,7 @@ fn add(objects: &mut Objects, mut json: Json) {
             let data = json["stringData"].as_object().unwrap().iter();
             let data = data.map(|(key, value)| (key.clone(), text(value)));
             let data = data.map(|(key, value)| (key, SecretBytes::new(value.into_bytes())));
-            objects.secrets.insert(key, data.collect());
+            objects.secrets.insert(key, Arc::new(data.collect()));
         }
         "Namespace" => {
             let labels = serde_json::from_value(json["metadata"]["labels"].clone()).unwrap();
@@ -134,12 +135,16 @@ impl Compiled {
 
     fn subscription_entry(&self, name: &str) -> Option<&Subscription> {
         let mut entries = self.snapshot.subscriptions.iter();
-        entries.find(|it| it.origin.key == key(name))
+        entries
+            .find(|it| it.origin.key == key(name))
+            .map(Arc::as_ref)
     }
 
     fn route_entry(&self, name: &str) -> Option<&Route> {
         let mut entries = self.snapshot.routes.iter();
-        entries.find(|it| it.origin.key == key(name))
+        entries
+            .find(|it| it.origin.key == key(name))
+            .map(Arc::as_ref)
     }
 
     /// The reason why an object is not accepted, and of its references; `None` where they are.

@@ -12,9 +12,13 @@
 //! keeps no right that it has lost. It belongs to the object that had it: one that is deleted and
 //! made anew under its name starts from nothing.
 
+use std::sync::Arc;
+
 use hookswitch_crds::condition::reason;
+use hookswitch_crds::event_route::{EventRoute, EventRouteSpec};
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::Origin;
+use hookswitch_crds::subscription::{WebhookSubscription, WebhookSubscriptionSpec};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
@@ -22,23 +26,59 @@ use serde::de::DeserializeOwned;
 
 use super::context::{Context, Version};
 use super::problems::Problems;
-use super::secrets::Secrets;
+use super::secrets::{Lookups, Secrets};
 use super::{Objects, Settings, Unreadable};
+
+/// A kind of object that is compiled.
+pub(super) trait Source {
+    type Spec: Serialize + DeserializeOwned;
+
+    fn metadata(&self) -> &ObjectMeta;
+    fn spec(&self) -> &Self::Spec;
+}
+
+impl Source for WebhookSubscription {
+    type Spec = WebhookSubscriptionSpec;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn spec(&self) -> &Self::Spec {
+        &self.spec
+    }
+}
+
+impl Source for EventRoute {
+    type Spec = EventRouteSpec;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn spec(&self) -> &Self::Spec {
+        &self.spec
+    }
+}
 
 /// An object, whether or not it could be read.
 #[derive(Debug)]
-pub(super) struct Object<'a, Spec> {
+pub(super) struct Object<'a, K> {
     pub(super) key: ObjectKey,
     pub(super) uid: &'a str,
     pub(super) created: Option<Timestamp>,
     pub(super) generation: i64,
-    /// The spec, or why it can't be read.
-    pub(super) spec: Result<&'a Spec, &'a str>,
+    /// The object, or why it can't be read.
+    pub(super) source: Result<&'a Arc<K>, &'a str>,
 }
 
-impl<'a, Spec> Object<'a, Spec> {
+impl<'a, K> Object<'a, K> {
     /// One that could be read. Without a namespace it is in `default`, as kubectl has it.
-    pub(super) fn read(metadata: &'a ObjectMeta, spec: &'a Spec) -> Self {
+    pub(super) fn read(source: &'a Arc<K>) -> Self
+    where
+        K: Source,
+    {
+        let metadata = source.metadata();
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
         let name = metadata.name.as_deref().unwrap_or_default();
         Self {
@@ -46,7 +86,7 @@ impl<'a, Spec> Object<'a, Spec> {
             uid: metadata.uid.as_deref().unwrap_or_default(),
             created: metadata.creation_timestamp.as_ref().map(|it| it.0),
             generation: metadata.generation.unwrap_or_default(),
-            spec: Ok(spec),
+            source: Ok(source),
         }
     }
 
@@ -65,13 +105,13 @@ impl<'a, Spec> Object<'a, Spec> {
             uid,
             created: *created,
             generation: *generation,
-            spec: Err(message),
+            source: Err(message),
         }
     }
 }
 
 /// The specs of an object that could be served.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Versions<T> {
     pub(super) key: ObjectKey,
     pub(super) created: Option<Timestamp>,
@@ -128,28 +168,27 @@ impl<T> Versions<T> {
 
 /// Resolves the specs of an object.
 ///
-/// `previous` is what the previous snapshot served under the object's name.
-pub(super) fn resolve<Spec, T>(
-    object: &Object<'_, Spec>,
+/// `previous` is what the previous snapshot served under the object's name. What is looked up is noted
+/// in `lookups`.
+pub(super) fn resolve<K: Source, T>(
+    object: &Object<'_, K>,
     previous: Option<&Origin>,
     objects: &Objects,
     settings: &Settings,
-    resolve: impl Fn(&Spec, Origin, &Context<'_>, &mut Problems) -> T,
-) -> Versions<T>
-where
-    Spec: Serialize + DeserializeOwned,
-{
+    lookups: &Lookups,
+    resolve: impl Fn(&K::Spec, Origin, &Context<'_>, &mut Problems) -> T,
+) -> Versions<T> {
     let context = |version| Context {
         namespace: &object.key.namespace,
-        secrets: Secrets::of(&objects.secrets, &object.key.namespace),
+        secrets: Secrets::of(&objects.secrets, &object.key.namespace, lookups),
         settings,
         version,
     };
     let mut problems = Problems::default();
-    let written = match object.spec {
+    let written = match object.source {
         Err(message) => Err(message.to_owned()),
-        Ok(spec) => match serde_json::to_value(spec) {
-            Ok(json) => Ok((spec, json)),
+        Ok(source) => match serde_json::to_value(source.spec()) {
+            Ok(json) => Ok((source.spec(), json)),
             Err(error) => Err(error.to_string()),
         },
     };
@@ -178,7 +217,7 @@ where
             _ => true,
         })
         .and_then(|origin| {
-            let spec: Spec = serde_json::from_value(origin.spec.clone()).ok()?;
+            let spec: K::Spec = serde_json::from_value(origin.spec.clone()).ok()?;
             let origin = Origin {
                 since: 0,
                 ..origin.clone()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::Origin;
 use kube::api::{DynamicObject, ObjectMeta};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -101,6 +102,12 @@ impl<K: Watched> Entries<K> {
         let before = self.0.len();
         self.0.retain(|key, _| !is_gone(key));
         self.0.len() != before
+    }
+
+    /// Whether it knows the spec that an entry of the snapshot was made of, and so its references.
+    pub(super) fn has(&self, origin: &Origin) -> bool {
+        let known = self.0.get(&origin.key);
+        known.is_some_and(|it| it.uid == origin.uid && it.generation == origin.generation)
     }
 
     pub(super) fn references(&self) -> impl Iterator<Item = ObjectKey> {

@@ -1,15 +1,24 @@
 //! Secrets: the names of all, and the data of those that are referred to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::secret::SecretBytes;
 
 use super::Wanted;
+use crate::compile::SecretData;
 
 /// A version of an object: the API server's `resourceVersion`, of which only equality counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(pub String);
+
+impl Version {
+    /// Of what could not be got: no object has it, so it is wanted on.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(String::new())
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
@@ -27,7 +36,7 @@ struct Fetched {
     /// changed in between.
     seen: Version,
     version: Version,
-    data: BTreeMap<String, SecretBytes>,
+    data: Arc<SecretData>,
 }
 
 impl Secrets {
@@ -80,23 +89,23 @@ impl Secrets {
         key: &ObjectKey,
         seen: Version,
         version: Version,
-        data: BTreeMap<String, SecretBytes>,
+        data: SecretData,
     ) {
         // One that was deleted meanwhile must not come back.
         if self.seen.contains_key(key) && self.referenced.contains(key) {
             let fetched = Fetched {
                 seen,
                 version,
-                data,
+                data: Arc::new(data),
             };
             self.fetched.insert(key.clone(), fetched);
         }
     }
 
-    pub(super) fn data(&self) -> BTreeMap<ObjectKey, BTreeMap<String, SecretBytes>> {
+    pub(super) fn data(&self) -> BTreeMap<ObjectKey, Arc<SecretData>> {
         let fetched = self.fetched.iter();
         fetched
-            .map(|(key, it)| (key.clone(), it.data.clone()))
+            .map(|(key, it)| (key.clone(), Arc::clone(&it.data)))
             .collect()
     }
 

@@ -170,7 +170,7 @@ fn data_is_wanted_of_secrets_that_are_referred_to_and_exist() {
 
     index.fetched(&key("used"), version("1"), version("1"), data("old"));
     assert!(index.wanted().is_empty());
-    assert_eq!(index.objects().secrets[&key("used")], data("old"));
+    assert_eq!(*index.objects().secrets[&key("used")], data("old"));
 
     assert_eq!(
         index.apply_secret(key("unused"), version("2")),
@@ -185,7 +185,7 @@ fn data_is_wanted_of_secrets_that_are_referred_to_and_exist() {
         index.wanted()[0].known,
         "the old data serves until the new has come"
     );
-    assert_eq!(index.objects().secrets[&key("used")], data("old"));
+    assert_eq!(*index.objects().secrets[&key("used")], data("old"));
     // It changed once more before it was got.
     index.fetched(&key("used"), version("2"), version("3"), data("new"));
     assert!(index.wanted().is_empty());
@@ -217,7 +217,7 @@ fn what_the_previous_snapshot_serves_is_referred_to() {
         "loopGuard": {"mode": "Enforce", "senders": [], "echo": null, "maxHops": 4, "perSubject": null},
     });
     let mut previous = Snapshot::empty();
-    previous.routes = vec![serde_json::from_value(route).unwrap()];
+    previous.routes = vec![Arc::new(serde_json::from_value(route).unwrap())];
     let mut index = Index::default();
     index.apply_secret(key("kept"), version("1"));
     index.refer(&previous);

@@ -14,8 +14,8 @@ fn snapshot(sequence: u64, routes: Vec<snapshot::Route>) -> Snapshot {
     Snapshot {
         format: snapshot::FORMAT,
         sequence,
-        subscriptions: vec![subscription_of(&key())],
-        routes,
+        subscriptions: vec![subscription_of(&key()).into()],
+        routes: routes.into_iter().map(Arc::new).collect(),
     }
 }
 

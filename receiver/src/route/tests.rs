@@ -119,8 +119,8 @@ pub(crate) fn config_of(
     let snapshot = snapshot::Snapshot {
         format: snapshot::FORMAT,
         sequence: SEQUENCE,
-        subscriptions,
-        routes,
+        subscriptions: subscriptions.into_iter().map(Arc::new).collect(),
+        routes: routes.into_iter().map(Arc::new).collect(),
     };
     Config::load(snapshot, None).unwrap()
 }

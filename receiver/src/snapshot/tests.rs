@@ -1,3 +1,4 @@
+use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::{FORMAT, Snapshot};
 
 use super::*;
@@ -81,7 +82,7 @@ fn it_starts_from_the_newest_that_is_whole() {
     // The kubelet had mounted but one of them anew.
     let half = set(&[&new[0], &old[1]]);
     let newest = Set::newest(&[half, mounted.clone()]);
-    assert_eq!(newest.shards[&0].sequence, 6);
+    assert_eq!(newest.shards[&0].shard.sequence, 6);
     // The number of shards is about to change.
     let torn = set(&[&shards(9, 3)[0]]);
     assert_eq!(sequence(&[torn.clone(), mounted]), Some(5));
@@ -162,4 +163,31 @@ async fn a_secret_without_a_snapshot_is_waited_for() {
     assert!(config.borrow().is_none());
     follower.offer(secret(&shards(1, 1)[0])).await;
     assert_eq!(config.borrow().as_ref().unwrap().sequence, 1);
+}
+
+#[test]
+fn what_did_not_change_is_kept_once() {
+    let mut set = Set::default();
+    let subscription = |name: &str, since: u64| {
+        let subscription = crate::route::tests::subscription_of(&ObjectKey::new("ns", name));
+        let mut subscription = Arc::new(subscription);
+        Arc::make_mut(&mut subscription).origin.since = since;
+        subscription
+    };
+    let mut offer = |sequence, changed| {
+        let snapshot = Snapshot {
+            sequence,
+            subscriptions: vec![subscription("changed", changed), subscription("kept", 1)],
+            ..Snapshot::empty()
+        };
+        let views = shard::split(&snapshot, 1);
+        set.offer(views[0].encode().unwrap()).unwrap().unwrap()
+    };
+    let before = offer(1, 1);
+    let after = offer(2, 2);
+    let same = |index: usize| {
+        let entry = |shards: &[Shard]| Arc::clone(&shards[0].subscriptions[index]);
+        Arc::ptr_eq(&entry(&before), &entry(&after))
+    };
+    assert_eq!([same(0), same(1)], [false, true]);
 }

@@ -195,7 +195,7 @@ pub(crate) fn secret(reference: &str, value: &str) -> ResolvedSecret {
 pub(crate) fn snapshot(sequence: u64, subscriptions: Vec<Subscription>) -> Snapshot {
     Snapshot {
         sequence,
-        subscriptions,
+        subscriptions: subscriptions.into_iter().map(Arc::new).collect(),
         ..Snapshot::empty()
     }
 }

@@ -102,7 +102,7 @@ async fn event_types_are_labels_only_where_somebody_names_them() {
     };
     let mut setup = Setup::new(vec![]);
     setup.snapshot = Some(Snapshot {
-        routes: vec![route],
+        routes: vec![route.into()],
         ..snapshot(1, vec![tg_staff()])
     });
     let receiver = setup.start().await;

@@ -97,6 +97,12 @@ impl Process {
         writeln!(keeper, "{name}").expect("the keeper listens while the server runs");
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be asked")

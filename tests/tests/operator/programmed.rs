@@ -4,14 +4,7 @@ use hookswitch_tests::cluster::Cluster;
 use hookswitch_tests::installation::{Installation, LIMIT};
 use hookswitch_tests::wait;
 
-use super::SUBSCRIPTION;
-
-/// Edits the subscription, so that what it resolves to changes.
-async fn edit(here: &Installation, retention: &str) {
-    let patch = format!(r#"{{"spec":{{"retention":"{retention}"}}}}"#);
-    let edit = ["patch", "whsub", "support", "--type=merge", "-p", &patch];
-    here.namespace.kubectl(&edit).await.ok();
-}
+use super::{SUBSCRIPTION, retain};
 
 #[tokio::test]
 async fn it_is_true_once_every_live_receiver_has_loaded_the_spec() {
@@ -56,14 +49,14 @@ spec: {{holderIdentity: r-{number}, leaseDurationSeconds: 30, renewTime: '{time}
     .await;
 
     // One that lags. It vanishes, and is waited for no more.
-    edit(&here, "71h").await;
+    retain(&here, "71h").await;
     here.condition("whsub/support", "Programmed", "False", "Pending")
         .await;
     here.condition("whsub/support", "Programmed", "True", "Programmed")
         .await;
 
     // One that is too old for what is written.
-    edit(&here, "70h").await;
+    retain(&here, "70h").await;
     here.namespace.apply(&lease(2, "1", "0")).await.ok();
     here.condition("whsub/support", "Programmed", "False", "ReceiverTooOld")
         .await;

@@ -74,13 +74,13 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
                 let parents: BTreeSet<ObjectKey> =
                     parents.map(|index| index.get(&keys).clone()).collect();
                 let parents: Vec<ObjectKey> = parents.into_iter().collect();
-                route(&namespace, &name, &parents, since)
+                Arc::new(route(&namespace, &name, &parents, since))
             });
         let routes = routes.collect();
         let subscriptions = subscriptions
             .into_iter()
             .map(|((namespace, name), (secret, since))| {
-                subscription(&namespace, &name, &secret, since)
+                Arc::new(subscription(&namespace, &name, &secret, since))
             })
             .collect();
         Snapshot {
@@ -159,7 +159,10 @@ fn what_a_newer_operator_adds_is_passed_over() {
     shard["addedLater"] = json!(true);
     shard["subscriptions"] = json!([entry]);
     let shard = Shard::decode(&compressed(&shard)).unwrap();
-    assert_eq!(shard.subscriptions, [subscription("a", "b", b"s", 1)]);
+    assert_eq!(
+        shard.subscriptions,
+        [subscription("a", "b", b"s", 1).into()]
+    );
 }
 
 #[test]
@@ -226,14 +229,14 @@ fn of_two_versions_of_a_route_the_newest_shard_has_the_say() {
     let mut snapshot = Snapshot::empty();
     snapshot.sequence = 5;
     snapshot.subscriptions = [&first, &second]
-        .map(|key| subscription(&key.namespace, &key.name, b"", 5))
+        .map(|key| Arc::new(subscription(&key.namespace, &key.name, b"", 5)))
         .to_vec();
-    snapshot.routes = vec![route("n", "route", &[first.clone(), second.clone()], 5)];
+    snapshot.routes = vec![route("n", "route", &[first.clone(), second.clone()], 5).into()];
     let old = decoded(&snapshot, 2);
     assert!(old.iter().all(|shard| shard.routes.len() == 1));
 
     snapshot.sequence = 6;
-    snapshot.routes = vec![route("n", "route", std::slice::from_ref(&second), 6)];
+    snapshot.routes = vec![route("n", "route", std::slice::from_ref(&second), 6).into()];
     let new = decoded(&snapshot, 2);
     // The first one's shard was not written.
     let kept = usize::try_from(shard_of(&first, 2)).unwrap();

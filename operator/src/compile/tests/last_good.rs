@@ -1,5 +1,7 @@
 //! A bad edit changes nothing for receivers: the last good spec stays, with today's rights.
 
+use std::sync::Arc;
+
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::snapshot::Snapshot;
 use jiff::Timestamp;
@@ -295,7 +297,8 @@ spec: {provider: Generic, path: /support/support, verification: {unverified: tru
 #[test]
 fn a_last_good_spec_of_another_build_may_be_unreadable_too() {
     let mut before = compiled(&all(&[SUBSCRIPTION, ROUTE]));
-    before.snapshot.routes[0].origin.spec = serde_json::json!({"from": "the future"});
+    let entry = Arc::make_mut(&mut before.snapshot.routes[0]);
+    entry.origin.spec = serde_json::json!({"from": "the future"});
     let after = recompiled(&before, &all(&[SUBSCRIPTION, &broken_route()]));
     assert!(after.route_entry("support/crm").is_none());
     assert!(after.subscription_entry("support/support").is_some());

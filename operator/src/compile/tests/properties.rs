@@ -14,7 +14,7 @@ use crate::compile::{Settings, compile};
 const TENANTS: [&str; 2] = ["a", "b"];
 
 /// Objects as JSON: what two tenants may write, right and wrong.
-fn world() -> impl Strategy<Value = Vec<Json>> {
+pub(super) fn world() -> impl Strategy<Value = Vec<Json>> {
     let tenant = |namespace: &'static str| {
         (
             prop::collection::vec(subscription(namespace), 0..4),
