@@ -225,11 +225,6 @@ pub(super) fn head(row: &Row<'_>, first: usize) -> Result<EventHead, ReadFault> 
     })
 }
 
-/// Why a delivery is dead.
-pub(super) fn dead_reason(code: i64) -> Result<DeadReason, Damage> {
-    at_place(&DEAD_REASONS, code, "reason of a dead letter")
-}
-
 /// A column that holds bytes.
 pub(super) fn blob<'row>(row: &'row Row<'_>, column: usize) -> Result<&'row [u8], ReadFault> {
     row.get_ref(column)?
