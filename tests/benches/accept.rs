@@ -335,8 +335,7 @@ fn gap(floor: &Runs, steps: [&Runs; 4]) -> Result<String> {
     let [_, _, _, whole] = steps;
     let all = whole.cpu_micros() - floor.cpu_micros();
     let mut out = format!(
-        "One request costs the server {:.1} µs of CPU time more than the floor. Of this\n\n| | µs | share |\n|---|---|---|\n",
-        all
+        "One request costs the server {all:.1} µs of CPU time more than the floor. Of this\n\n| | µs | share |\n|---|---|---|\n"
     );
     let mut before = floor.cpu_micros();
     for (what, step) in [

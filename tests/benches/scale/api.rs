@@ -52,7 +52,7 @@ impl Api {
             client: Client::builder()
                 .tls_certs_only([Certificate::from_pem(&ca)?])
                 .no_proxy()
-                .timeout(Duration::from_secs(60))
+                .timeout(Duration::from_mins(1))
                 .build()?,
             url: cluster.url(),
             token: text("/users/0/user/token")?,
@@ -105,7 +105,7 @@ impl Api {
                 return Ok(begin.elapsed());
             }
             ensure!(
-                begin.elapsed() < Duration::from_secs(60),
+                begin.elapsed() < Duration::from_mins(1),
                 "{name} is not programmed: {object}"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -165,9 +165,8 @@ async fn assert_columns(cluster: &Cluster, teams: &Teams) {
     let table = table.ok();
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let lines: Vec<String> = table.lines().map(words).collect();
-    let [head, line] = lines.as_slice() else {
-        panic!("{table}");
-    };
+    assert_eq!(lines.len(), 2, "{table}");
+    let (head, line) = (&lines[0], &lines[1]);
     assert_eq!(head, COLUMNS);
     let namespace = teams.support.name();
     let url = format!("https://hooks.example.com{}", teams.path());
