@@ -86,7 +86,7 @@ fn told(destination: &Destination, name: &str) -> Vec<String> {
 
 async fn until_told(destination: &Destination, name: &str, count: usize) -> Vec<String> {
     let what = format!("{count} of {name}");
-    wait::until(what, Duration::from_secs(60), async || {
+    wait::until(what, Duration::from_mins(1), async || {
         let told = told(destination, name);
         (told.len() >= count).then_some(told)
     })
