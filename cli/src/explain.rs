@@ -166,7 +166,7 @@ fn facts(explanation: &Explanation) {
 
 fn print_rule(rule: &Rule) {
     let mark = match rule.verdict.as_str() {
-        "fired" => "+",
+        "fired" | "waits" => "+",
         "error" | "missing_field" => "!",
         _ => "-",
     };
@@ -199,7 +199,6 @@ fn print_rule(rule: &Rule) {
 
 /// Why the rule decided so; or, where it was edited since, what it would decide now.
 fn print_now(rule: &Rule, now: &Now) {
-    let fired_as_it_is = now.unchanged && rule.verdict == "fired";
     if !now.unchanged {
         say!(
             "      the route was edited since; as it is now: {}",
@@ -209,7 +208,8 @@ fn print_now(rule: &Rule, now: &Now) {
     if now.verdict == "type_not_matched" {
         say!("      types: {}", clean(&now.types.join(", ")));
     }
-    if fired_as_it_is {
+    // All parts hold: what came of it is told by the verdict.
+    if now.unchanged && now.verdict == "fired" {
         return;
     }
     for part in &now.when {
@@ -322,6 +322,7 @@ fn next_of(delivery: &Delivery, now: jiff::Timestamp) -> Option<String> {
         .last()
         .map_or(1, |attempt| attempt.number + 1);
     Some(match (delivery.waits_for.as_deref(), due) {
+        (Some("timer"), Some(due)) => format!("waits for its timer, which fires {due}"),
         (Some("earlier"), _) => "waits for an earlier delivery of its subject".to_owned(),
         (Some("circuit"), _) => {
             "waits: the destination keeps failing and is left alone for a while".to_owned()

@@ -34,7 +34,7 @@ pub(super) fn text(case: &Case, trial: &Trial) {
     }
     for decided in &trial.verdicts {
         let mark = match decided.verdict.as_str() {
-            "fired" => "+",
+            "fired" | "waits" => "+",
             "error" | "missing_field" => "!",
             _ => "-",
         };

@@ -19,7 +19,7 @@ use super::filter::EventFilter;
 use super::{Error, Options, view};
 use crate::config::{Config, Subscription};
 use crate::event::Disposition;
-use crate::plan::{DeadReason, Lane, NewDelivery, Plan};
+use crate::plan::{DeadReason, Lane, Memory, NewDelivery, Plan};
 use crate::route::{self, Draft, Overlay};
 use crate::store::archive::{DeadChange, EventQuery, EventSummary, From, Page, Replay};
 use crate::store::{DeliveryState, History};
@@ -199,6 +199,8 @@ impl Work {
             retried: Vec::new(),
         };
         let mut missing: Vec<NewDelivery> = Vec::new();
+        let claims = plan.remember.into_iter();
+        let claims = claims.filter(|it| it.memory == Memory::Claimed).collect();
         for mut delivery in plan.deliveries {
             if let Some(name) = asked.again {
                 delivery.id = route::again(delivery.id, name);
@@ -236,6 +238,7 @@ impl Work {
                 seq: history.event.seq,
                 at: now,
                 deliveries: missing,
+                claims,
             });
         }
         for record in history.deliveries.iter().filter(|_| asked.again.is_none()) {

@@ -195,13 +195,13 @@ pub struct Delivery {
     pub rule: String,
     /// When it was planned, or replayed, or retried last.
     pub planned_at: Timestamp,
-    /// `pending`, `blocked`, `claimed`, `delivered` or `dead`.
+    /// `pending`, `waits`, `blocked`, `claimed`, `delivered` or `dead`.
     pub state: String,
     /// When it is attempted next.
     pub due: Option<Timestamp>,
     /// Why it is dead.
     pub reason: Option<String>,
-    /// What it waits for, besides its time: `earlier` (one of its subject), `circuit`,
+    /// What it waits for, besides its time: `timer`, `earlier` (one of its subject), `circuit`,
     /// `destination` (gone: it will be dead) or `configuration`.
     pub waits_for: Option<String>,
     /// What must change in the configuration, where it waits for that.

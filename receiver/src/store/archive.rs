@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{AttemptRecord, Pending, PlanRecord, Store};
 use crate::event::Disposition;
-use crate::plan::{DeadReason, Lane, NewDelivery, Outcome};
+use crate::plan::{DeadReason, Lane, NewDelivery, Outcome, Remember};
 
 /// Events that one page goes through at most: some milliseconds of a thread that reads.
 pub const EXAMINED: usize = 2000;
@@ -217,6 +217,9 @@ pub struct Replay {
     pub at: Timestamp,
     /// Each with a request, none dead.
     pub deliveries: Vec<NewDelivery>,
+    /// What `once` remembers of those that are made. Where it remembers it already, of another event,
+    /// the delivery is not made.
+    pub claims: Vec<Remember>,
 }
 
 /// What a person asks of a store.

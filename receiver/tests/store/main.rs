@@ -1,6 +1,8 @@
 //! The store's promises, shown on the embedded engine.
 
 #[cfg(test)]
+mod archive;
+#[cfg(test)]
 mod child;
 #[cfg(test)]
 mod contract;

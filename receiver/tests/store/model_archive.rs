@@ -15,7 +15,7 @@ impl Model {
         let all = self.events.values().map(|kept| EventSummary {
             head: head(kept),
             plan: kept.plan.clone(),
-            pending: count(kept, Delivery::is_pending),
+            pending: count(kept, |it| it.is_pending() || it.waits()),
             delivered: count(kept, |it| it.state == DeliveryState::Delivered),
             dead: count(kept, is_dead),
         });
@@ -117,6 +117,7 @@ impl Model {
             seq,
             at,
             deliveries,
+            claims: _,
         } = replay;
         let planned = self
             .events

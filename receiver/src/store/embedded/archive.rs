@@ -143,7 +143,7 @@ fn summary(
     }
     let (pending, delivered, dead): (i64, i64, i64) = connection
         .prepare_cached(
-            "SELECT ifnull(sum(state <= 2), 0), ifnull(sum(state = 3), 0), ifnull(sum(state = 4), 0) \
+            "SELECT ifnull(sum(state NOT IN (3, 4)), 0), ifnull(sum(state = 3), 0), ifnull(sum(state = 4), 0) \
              FROM delivery WHERE key >= ? AND key < ?",
         )?
         .query_row((first_key(seq), end_key(seq)), |row| {

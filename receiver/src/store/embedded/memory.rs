@@ -142,6 +142,20 @@ fn columns(memory: &Memory) -> (i64, Option<i64>, Option<i64>, Option<i64>) {
 }
 
 impl State {
+    /// Whether an effect was had for the key that counts for an event accepted then.
+    pub(super) fn is_claimed(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        key: &MemoryKey,
+        accepted_at: i64,
+    ) -> Result<bool, ReadFault> {
+        let scope = self.scope(connection, subscription, &key.scope)?;
+        Ok(connection
+            .prepare_cached("SELECT 1 FROM memory WHERE scope = ? AND key = ? AND until > ?")?
+            .exists((scope, key.digest, accepted_at))?)
+    }
+
     /// Replaces what a key had.
     pub(super) fn remember(
         &mut self,

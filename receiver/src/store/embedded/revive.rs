@@ -6,6 +6,7 @@ use super::codec::{PLACES, end_key, first_key, int, micros, state};
 use super::fault::ReadFault;
 use super::plan::is_pending;
 use super::state::State;
+use crate::plan::{NewDelivery, Part, Remember, Scope};
 use crate::store::archive::{DeadChange, Replay};
 use crate::store::delivery_bytes;
 
@@ -82,13 +83,13 @@ impl State {
     ) -> Result<u64, ReadFault> {
         let seq = int(replay.seq);
         let range = (first_key(seq), end_key(seq));
-        let planned: Option<(i64, i64)> = connection
+        let planned: Option<(i64, i64, i64)> = connection
             .prepare_cached(
-                "SELECT e.subscription, p.planned_at FROM event e JOIN plan p ON p.seq = e.seq WHERE e.seq = ?",
+                "SELECT e.subscription, p.planned_at, e.accepted_at FROM event e JOIN plan p ON p.seq = e.seq WHERE e.seq = ?",
             )?
-            .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let Some((subscription, planned_at)) = planned else {
+        let Some((subscription, planned_at, accepted_at)) = planned else {
             return Ok(0);
         };
         let mut made = 0;
@@ -105,6 +106,13 @@ impl State {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                 })
                 .optional()?;
+            let claim = claim_of(&replay.claims, delivery);
+            if let Some(claim) = claim
+                && same.is_none_or(|(_, _, rendered, _)| !rendered)
+                && self.is_claimed(connection, subscription, &claim.key, accepted_at)?
+            {
+                continue;
+            }
             let key = match same {
                 Some((key, state::DEAD, false, lane)) => {
                     connection
@@ -131,12 +139,25 @@ impl State {
                 }
             };
             self.insert(connection, subscription, key, micros(replay.at), delivery)?;
+            if let Some(claim) = claim {
+                self.remember(connection, subscription, claim)?;
+            }
             bytes = bytes.saturating_add(delivery_bytes(delivery));
             made += 1;
         }
         self.add_bytes(subscription, bytes);
         Ok(made)
     }
+}
+
+/// What `once` remembers of a delivery.
+fn claim_of<'a>(claims: &'a [Remember], delivery: &NewDelivery) -> Option<&'a Remember> {
+    claims.iter().find(|claim| {
+        let Scope { route, rule, part } = &*claim.key.scope;
+        *route == delivery.lane.route
+            && *rule == delivery.rule
+            && *part == Part::Once(delivery.lane.destination.clone())
+    })
 }
 
 /// Takes back that nothing of the event is pending, where that was noted. Mostly it was noted under

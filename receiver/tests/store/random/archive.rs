@@ -37,6 +37,7 @@ impl<E: Engine> Run<E> {
             seq,
             at: at(self.now),
             deliveries,
+            claims: Vec::new(),
         };
         let made = self.model.replay(replay.clone());
         let outcome = self.engine.store().replay(vec![replay]).await.unwrap();
