@@ -13,6 +13,8 @@
 //! - What is bounded when it is compiled can't exhaust the stack or run for ever when it is
 //!   evaluated: length, nesting, the number of loop steps and the size of a value have limits.
 //! - No error text holds a value of the event: names come from the expression's own source.
+//! - What can be known to fail for every event is refused when it is compiled: a literal that is no
+//!   regular expression, operands whose types can't go together, a condition that is no bool.
 //! - A panic inside the CEL library is an [`EvalError::Failed`], or an [`Error`] at compile.
 
 use std::collections::BTreeSet;
@@ -29,6 +31,7 @@ mod check;
 mod conjuncts;
 mod names;
 mod path;
+mod types;
 mod value;
 
 #[cfg(test)]
@@ -110,11 +113,25 @@ pub enum EvalError {
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(names::environment()));
 
 impl Expression {
-    /// Parses the expression and checks every variable and function that it names.
+    /// Parses the expression, and checks every variable and function that it names, and the types
+    /// as far as they are known before there is an event.
     ///
     /// # Errors
     /// With the position and, for an unknown name, a suggestion.
     pub fn compile(source: &str, scope: Scope) -> Result<Self, Error> {
+        Self::checked(source, scope, false)
+    }
+
+    /// The same for a condition: what is known to give no bool is refused too. Receivers compile
+    /// what was accepted before, and leave the types to the evaluation.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_condition(source: &str, scope: Scope) -> Result<Self, Error> {
+        Self::checked(source, scope, true)
+    }
+
+    fn checked(source: &str, scope: Scope, condition: bool) -> Result<Self, Error> {
         if source.trim().is_empty() {
             return Err(Error::new("the expression is empty"));
         }
@@ -125,7 +142,9 @@ impl Expression {
             )));
         }
         stacker::grow(PARSE_STACK, || {
-            catch_unwind(AssertUnwindSafe(|| check::compile(source, scope)))
+            catch_unwind(AssertUnwindSafe(|| {
+                check::compile(source, scope, condition)
+            }))
         })
         .unwrap_or_else(|_| {
             Err(Error::new(

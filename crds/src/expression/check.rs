@@ -8,10 +8,10 @@ use cel::common::ast::{
 
 use super::names::{self, ATTRIBUTES, FUNCTIONS, MACROS, METHODS, TYPES};
 use super::path::Path;
-use super::{ENV, Error, Expression, MAX_DEPTH, MAX_NESTING, Scope};
+use super::{ENV, Error, Expression, MAX_DEPTH, MAX_NESTING, Scope, types};
 
 /// Parses and checks.
-pub(super) fn compile(source: &str, scope: Scope) -> Result<Expression, Error> {
+pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Expression, Error> {
     let (mut root, info) = ENV
         .parser()
         .max_recursion_depth(MAX_NESTING)
@@ -27,6 +27,7 @@ pub(super) fn compile(source: &str, scope: Scope) -> Result<Expression, Error> {
         depth: 0,
     };
     checker.expression(&mut root, 1)?;
+    types::check(&root, condition, &|id, message| checker.error(id, message))?;
     Ok(Expression {
         root,
         depth: checker.depth,

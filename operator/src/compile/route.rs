@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::event_route::{self as spec, EventRouteSpec};
-use hookswitch_crds::expression::{Expression, Scope};
+use hookswitch_crds::expression::{self, Expression, Scope};
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::{self, GuardMode, Origin, SubjectLimit};
 use hookswitch_crds::template::Template;
@@ -111,7 +111,7 @@ fn rule(
         deliver,
     } = rule;
     if let Some(when) = when {
-        expression(when, Scope::Event, &format!("{field}.when"), problems);
+        condition(when, Scope::Event, &format!("{field}.when"), problems);
     }
     let transition = transition.as_ref();
     let transition = transition.map(|it| self::transition(it, field, problems));
@@ -281,7 +281,20 @@ fn echo(echo: spec::Echo, problems: &mut Problems) -> snapshot::Echo {
 
 /// Compiles an expression, to know that receivers can.
 fn expression(source: &str, scope: Scope, field: &str, problems: &mut Problems) {
-    if let Err(error) = Expression::compile(source, scope) {
+    compiled(Expression::compile(source, scope), field, problems);
+}
+
+/// The same for one that must be a bool.
+fn condition(source: &str, scope: Scope, field: &str, problems: &mut Problems) {
+    compiled(
+        Expression::compile_condition(source, scope),
+        field,
+        problems,
+    );
+}
+
+fn compiled(result: Result<Expression, expression::Error>, field: &str, problems: &mut Problems) {
+    if let Err(error) = result {
         problems.refused(field, reason::INVALID_EXPRESSION, error.message);
     }
 }

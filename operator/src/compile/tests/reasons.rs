@@ -291,6 +291,22 @@ fn cases() -> Vec<Case> {
             "typo",
         ),
         route(
+            "types: [conversation.created]",
+            "when: event.data.?vip",
+            Effect::Refused,
+            reason::INVALID_EXPRESSION,
+            "spec.rules[0].when",
+            "end it with `.orValue(false)`",
+        ),
+        route(
+            "types: [conversation.created]",
+            "when: event.data.text.matches('(refund')",
+            Effect::Refused,
+            reason::INVALID_EXPRESSION,
+            "spec.rules[0].when",
+            "unclosed group",
+        ),
+        route(
             DELIVER,
             "deliver: [{destination: tickets, body: {ticket: {tags: ['${nothing}']}}}]",
             Effect::Refused,
