@@ -87,6 +87,10 @@ pub enum Disposition {
     IdReused,
     /// Planning it crashed the process three times.
     Quarantined,
+    /// What the store holds of it is not what was accepted: its row is damaged.
+    Damaged,
+    /// Its subscription is gone for as long as dead letters are kept.
+    SubscriptionRemoved,
 }
 
 impl Disposition {
@@ -100,6 +104,8 @@ impl Disposition {
             Self::TypeNotAccepted => "type_not_accepted",
             Self::IdReused => "id_reused",
             Self::Quarantined => "quarantined",
+            Self::Damaged => "damaged",
+            Self::SubscriptionRemoved => "subscription_removed",
         }
     }
 }

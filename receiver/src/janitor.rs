@@ -16,7 +16,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Between two pieces of one round: other writers go first.
 const BETWEEN_PIECES: Duration = Duration::from_millis(50);
 /// For events of subscriptions that are gone: the defaults of the API.
-const ORPHANED: Retention = Retention {
+pub(crate) const ORPHANED: Retention = Retention {
     finished: duration::Duration::from_secs(72 * 3600),
     dead_letters: duration::Duration::from_secs(30 * 24 * 3600),
 };

@@ -25,6 +25,10 @@ const DELIVERY: &[f64] = &[
 /// Appends in a commit.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
+/// Values of the `reason` label of `hookswitch_store_down`: a full disk heals by itself, the others
+/// need a restart at least.
+pub const DOWN: [&str; 3] = ["full", "stopped", "corrupt"];
+
 /// Every metric of the receiver. Cloning is cheap: all clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -65,6 +69,14 @@ pub struct Metrics {
     pub queue_oldest_seconds: IntGaugeVec,
     /// `hookswitch_dead_letters{route,destination}`.
     pub dead_letters: IntGaugeVec,
+    /// `hookswitch_events_waiting{subscription}`: accepted, and not planned yet.
+    pub events_waiting: IntGaugeVec,
+    /// `hookswitch_events_waiting_oldest_seconds{subscription}`: age of the oldest of them.
+    pub events_waiting_oldest_seconds: IntGaugeVec,
+    /// `hookswitch_store_up`: 1 while an event would be kept.
+    pub store_up: IntGauge,
+    /// `hookswitch_store_down{reason}`: 1 for what keeps it from that; see [`DOWN`].
+    pub store_down: IntGaugeVec,
     /// `hookswitch_store_commit_seconds`: one group commit, its sync included.
     pub store_commit_seconds: Histogram,
     /// `hookswitch_store_batch_size`: appends in one group commit.
@@ -239,6 +251,22 @@ impl Metrics {
                 lane,
             )?,
             dead_letters: make.gauges("dead_letters", "Dead letters kept", lane)?,
+            events_waiting: make.gauges(
+                "events_waiting",
+                "Events accepted and not planned yet",
+                &["subscription"],
+            )?,
+            events_waiting_oldest_seconds: make.gauges(
+                "events_waiting_oldest_seconds",
+                "Age of the oldest event that is not planned yet",
+                &["subscription"],
+            )?,
+            store_up: make.gauge("store_up", "1 while an event would be kept")?,
+            store_down: make.gauges(
+                "store_down",
+                "1 for the reason why no event would be kept",
+                &["reason"],
+            )?,
             store_commit_seconds: make.histogram(
                 "store_commit_seconds",
                 "One group commit with its sync",

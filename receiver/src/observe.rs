@@ -13,12 +13,13 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hookswitch_crds::key::ObjectKey;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Follow;
-use crate::metrics::Metrics;
+use crate::metrics::{DOWN, Metrics};
 use crate::plan::Lane;
 use crate::store::{self, Store};
 
@@ -46,6 +47,7 @@ pub fn router(observed: Observed) -> Router {
         .with_state(Arc::new(Endpoints {
             observed,
             sampled: Mutex::new(HashSet::new()),
+            rules: Mutex::new(HashSet::new()),
             waiting: Mutex::new(HashSet::new()),
         }))
 }
@@ -55,7 +57,9 @@ struct Endpoints {
     /// Lanes whose gauges are set: one that the store no longer lists goes back to zero.
     sampled: Mutex<HashSet<Lane>>,
     /// The same for rules with timers, by route and rule.
-    waiting: Mutex<HashSet<(String, String)>>,
+    rules: Mutex<HashSet<(String, String)>>,
+    /// The same for subscriptions with events that wait.
+    waiting: Mutex<HashSet<ObjectKey>>,
 }
 
 /// A check's name, and what is wrong where it fails.
@@ -117,8 +121,14 @@ fn answer(checks: &[Check]) -> Response {
 }
 
 async fn scrape(State(endpoints): State<Arc<Endpoints>>) -> Response {
-    if let Err(error) = endpoints.sample_queues().await {
-        tracing::warn!(%error, "queues could not be sampled; their metrics are old");
+    endpoints.sample_health();
+    for sampled in [
+        endpoints.sample_queues().await,
+        endpoints.sample_waiting().await,
+    ] {
+        if let Err(error) = sampled {
+            tracing::warn!(%error, "queues could not be sampled; their metrics are old");
+        }
     }
     if let Err(error) = endpoints.sample_timers().await {
         tracing::warn!(%error, "timers could not be sampled; their metrics are old");
@@ -138,7 +148,7 @@ impl Endpoints {
             let rule = (stats.scope.route.to_string(), stats.scope.rule);
             *pending.entry(rule).or_default() += stats.pending;
         }
-        let mut waiting = self.waiting.lock().await;
+        let mut waiting = self.rules.lock().await;
         for (route, rule) in waiting.drain() {
             let labels = [route.as_str(), rule.as_str()];
             metrics.timers_pending.with_label_values(&labels).set(0);
@@ -150,6 +160,59 @@ impl Endpoints {
                 .with_label_values(&labels)
                 .set(gauge(count));
             waiting.insert((route, rule));
+        }
+        Ok(())
+    }
+
+    /// Sets what tells whether the store works.
+    fn sample_health(&self) {
+        let Observed { store, metrics, .. } = &self.observed;
+        let health = store.health();
+        metrics.store_up.set(i64::from(health.is_ok()));
+        let why = health.as_ref().err().map(store::Error::category);
+        for reason in DOWN {
+            metrics
+                .store_down
+                .with_label_values(&[reason])
+                .set(i64::from(why == Some(reason)));
+        }
+    }
+
+    /// Sets the gauges of events without a plan, by subscription.
+    async fn sample_waiting(&self) -> Result<(), store::Error> {
+        let Observed {
+            store,
+            metrics,
+            clock,
+            ..
+        } = &self.observed;
+        let waiting = store.waiting().await?;
+        let now = clock.now();
+        let mut sampled = self.waiting.lock().await;
+        let mut gone = std::mem::take(&mut *sampled);
+        for one in waiting {
+            let labels = [one.subscription.to_string()];
+            let age = one
+                .oldest
+                .map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
+            metrics
+                .events_waiting
+                .with_label_values(&labels)
+                .set(gauge(one.events));
+            metrics
+                .events_waiting_oldest_seconds
+                .with_label_values(&labels)
+                .set(age);
+            gone.remove(&one.subscription);
+            sampled.insert(one.subscription);
+        }
+        for subscription in gone {
+            let labels = [subscription.to_string()];
+            metrics.events_waiting.with_label_values(&labels).set(0);
+            metrics
+                .events_waiting_oldest_seconds
+                .with_label_values(&labels)
+                .set(0);
         }
         Ok(())
     }

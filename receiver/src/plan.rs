@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::event::Disposition;
+
 mod memory;
 mod timer;
 
@@ -55,8 +57,8 @@ pub struct Plan {
     pub timers: Vec<NewTimer>,
     /// Timers that it cancels: their deliveries are forgotten.
     pub cancelled: Vec<TimerId>,
-    /// Set where the event is not routed after all.
-    pub quarantined: bool,
+    /// Why the event is not routed after all, where it is not; the event is kept with it.
+    pub set_aside: Option<Disposition>,
 }
 
 /// Whether a rule fired, and why not.
@@ -254,6 +256,8 @@ pub enum DeadReason {
     LoopHops,
     /// The loop guard's `rate`.
     LoopRate,
+    /// What the store holds of it is not what was planned: its row is damaged.
+    Damaged,
 }
 
 impl DeadReason {
@@ -268,6 +272,7 @@ impl DeadReason {
             Self::RuleError => "rule_error",
             Self::LoopHops => "loop_hops",
             Self::LoopRate => "loop_rate",
+            Self::Damaged => "damaged",
         }
     }
 }

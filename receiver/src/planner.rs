@@ -13,7 +13,8 @@
 //!   next subscription's turn: a flood in one never holds another up for longer than a batch.
 //! - An error concerns the subscription that it came up in: that one waits, the others go on.
 //! - A suspended subscription's events wait until it is resumed. Those of a subscription that the
-//!   configuration does not have wait until it comes back, or a purge takes them.
+//!   configuration does not have wait until it comes back, and are set aside when it has not for as
+//!   long as dead letters are kept: see [`removed`].
 //! - Events whose planning the process did not survive are planned one by one, and given up for
 //!   [`QUARANTINE_AFTER`] tries: kept, marked as quarantined, never routed.
 //!
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Config, Follow, Subscription};
+use crate::event::Disposition;
 use crate::metrics::Metrics;
 use crate::plan::{Fate, Firing, Lane, MemoryKey, Plan, StoredTimer};
 use crate::route::{self, Draft, Overlay};
@@ -43,12 +45,14 @@ use crate::wake::Wake;
 
 mod count;
 mod queue;
+mod removed;
 mod timers;
 
 #[cfg(test)]
 mod tests;
 
 use queue::Queue;
+use removed::Sweep;
 use timers::Timers;
 
 /// Events of one append: the fewest, where deciding them takes long or it is another subscription's turn,
@@ -113,12 +117,14 @@ pub async fn run(options: Options) {
         queue: Queue::default(),
         pace: None,
         timers,
+        removed: Sweep::new(),
     };
     planner.options.config.mark_changed();
     while !planner.options.shutdown.is_cancelled() {
         planner.gather().await;
         match planner.queue.next() {
             Some(subscription) => planner.turn(subscription).await,
+            None if planner.removed.is_due() => planner.sweep().await,
             None => planner.wait().await,
         }
     }
@@ -132,6 +138,8 @@ struct Planner {
     /// The subscription of the last batch, and how many events its next one may have.
     pace: Option<(ObjectKey, usize)>,
     timers: Timers,
+    /// When to look for events of removed subscriptions.
+    removed: Sweep,
 }
 
 impl Planner {
@@ -170,6 +178,7 @@ impl Planner {
             }
             () = self.timers.wait(self.options.clock.now()) => {}
             () = self.queue.retry_due() => {}
+            () = self.removed.due() => {}
         }
     }
 
@@ -276,7 +285,8 @@ impl Planner {
                     seq,
                     "planning the event ended the process {QUARANTINE_AFTER} times: it is quarantined"
                 );
-                vec![route::quarantine(*seq, now, config.sequence)]
+                let why = Disposition::Quarantined;
+                vec![route::set_aside(*seq, why, now, config.sequence)]
             }
             _ => {
                 self.options.store.planning(&seqs)?;

@@ -72,6 +72,8 @@ pub struct Draft {
     hops: u32,
     /// Itself, where an expression over two events may want it.
     event: Option<Arc<StoredEvent>>,
+    /// Why it is not routed, where that is known only now.
+    set_aside: Option<Disposition>,
     verdicts: Vec<Verdict>,
     routes: Vec<RouteDraft>,
 }
@@ -116,6 +118,7 @@ impl Draft {
             sender: event.sender.clone(),
             hops: event.hops,
             event: None,
+            set_aside: Some(event.disposition).filter(|it| *it == Disposition::Damaged),
             verdicts: Vec::new(),
             routes: Vec::new(),
         };
@@ -166,7 +169,7 @@ impl Draft {
             remember: Vec::new(),
             timers: Vec::new(),
             cancelled: Vec::new(),
-            quarantined: false,
+            set_aside: self.set_aside,
         };
         let mut verdicts = std::mem::take(&mut self.verdicts);
         let mut answers = answers.iter();
@@ -236,9 +239,9 @@ impl DeliveryDraft {
     }
 }
 
-/// The plan of an event that crashed the process too often: it is kept, and not routed.
+/// The plan of an event that is kept, and for that reason not routed.
 #[must_use]
-pub fn quarantine(seq: u64, now: Timestamp, sequence: u64) -> Plan {
+pub fn set_aside(seq: u64, why: Disposition, now: Timestamp, sequence: u64) -> Plan {
     Plan {
         seq,
         sequence,
@@ -250,6 +253,6 @@ pub fn quarantine(seq: u64, now: Timestamp, sequence: u64) -> Plan {
         remember: Vec::new(),
         timers: Vec::new(),
         cancelled: Vec::new(),
-        quarantined: true,
+        set_aside: Some(why),
     }
 }

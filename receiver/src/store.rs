@@ -18,6 +18,7 @@
 //! - A crash after `claim` and before `finish` leaves the delivery *interrupted*: it comes back from
 //!   `due` with [`StoredDelivery::interrupted`] set, since its bytes may have left.
 //! - Nothing pending and no dead letter within its retention is ever removed.
+//! - A damaged row is set aside by itself, and said; what is damaged beyond that stops the engine.
 //! - A failed sync stops the engine: all that follows is [`Error::Stopped`], until a restart has
 //!   read back what is really on the disk. A full disk is [`Error::Full`], and heals by itself.
 //!
@@ -226,6 +227,9 @@ pub struct Due {
     pub ready: Vec<StoredDelivery>,
     /// The earliest due time after `now`; `None` where nothing waits.
     pub next: Option<Timestamp>,
+    /// How many were found damaged and moved to the dead letters ([`DeadReason::Damaged`]). The
+    /// store has logged each.
+    pub damaged: u64,
 }
 
 /// The start of an attempt.
@@ -297,6 +301,19 @@ pub struct Purged {
     pub dead_letters: u64,
     /// More is left to remove: call again soon.
     pub more: bool,
+}
+
+/// Events of a subscription that have no plan yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The subscription.
+    pub subscription: ObjectKey,
+    /// How many.
+    pub events: u64,
+    /// When the oldest of them was accepted.
+    pub oldest: Option<Timestamp>,
+    /// Since when the configuration does not have the subscription, as purges have seen it.
+    pub removed_since: Option<Timestamp>,
 }
 
 /// The state of a lane.
@@ -423,7 +440,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// The last planned place of the subscription (0 before the first), and the next events after
     /// it in accept order, at most `limit`, and fewer where they are large: only none says that there
-    /// are no more.
+    /// are no more. One whose row is damaged comes as far as it can be read, with
+    /// [`crate::event::Disposition::Damaged`], so that the ones behind it do not wait for ever.
     ///
     /// `JetStream`: the last message of `PLANS.<subscription>` names the place; then a fetch from
     /// `EVENTS.<subscription>` at it.
@@ -432,6 +450,11 @@ pub trait Store: Send + Sync + 'static {
         subscription: &ObjectKey,
         limit: usize,
     ) -> Pending<'_, (u64, Vec<StoredEvent>)>;
+
+    /// What waits for its plan, by subscription; those with nothing that waits are left out.
+    ///
+    /// `JetStream`: the pending counts of the consumers of `EVENTS`, and a bucket for the times.
+    fn waiting(&self) -> Pending<'_, Vec<Waiting>>;
 
     /// Answers the loop guard's questions, in order.
     ///
@@ -497,6 +520,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Pending<'_, RemovedTimers>;
 
     /// Deliveries of the lane that are due at `now`, at most `limit`, claimed ones not among them.
+    /// One whose row is damaged goes to the dead letters, and its subject's next one may go.
     ///
     /// `JetStream`: an index in memory, rebuilt from `PLANS` and `OUTCOMES`.
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due>;
@@ -529,7 +553,8 @@ pub trait Store: Send + Sync + 'static {
     fn lanes(&self) -> Pending<'_, Vec<LaneStats>>;
 
     /// Removes what is finished and past its retention, a bounded piece at a time. Subscriptions
-    /// that are not listed are kept by `default`.
+    /// that are not listed are gone from the configuration: they are kept by `default`, and the time
+    /// is noted since when ([`Waiting::removed_since`]).
     ///
     /// `JetStream`: purges by subject up to a sequence; the streams have no age limit of their own.
     fn purge(

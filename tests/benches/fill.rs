@@ -131,7 +131,7 @@ pub(crate) fn plan(event: &StoredEvent, lanes: usize, now: Timestamp) -> Plan {
             waits_until: None,
         }],
         marks_consumed: Vec::new(),
-        quarantined: false,
+        set_aside: None,
     }
 }
 

@@ -7,6 +7,8 @@
     reason = "all of this is test code: what fails ends the test"
 )]
 
+#[path = "chart/arguments.rs"]
+mod arguments;
 #[path = "chart/files.rs"]
 mod files;
 #[path = "chart/image.rs"]

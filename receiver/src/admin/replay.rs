@@ -125,7 +125,8 @@ fn routed<'a>(
     }
     let types = &subscription.spec.types;
     match event.disposition {
-        Disposition::Route => Ok(subscription),
+        // One that was gone for too long is there again.
+        Disposition::Route | Disposition::SubscriptionRemoved => Ok(subscription),
         // The subscription may have been taught the type.
         Disposition::TypeNotAccepted if types.is_empty() || types.contains(&event.r#type) => {
             Ok(subscription)
@@ -135,6 +136,7 @@ fn routed<'a>(
         Disposition::Unparseable => Err("its body is not JSON"),
         Disposition::IdReused => Err("its id is that of another event"),
         Disposition::Quarantined => Err("routing it ended the process: it is quarantined"),
+        Disposition::Damaged => Err("its row in the store is damaged"),
     }
 }
 

@@ -200,6 +200,11 @@ impl Runner {
             Err(error) => return self.store_failed(&error),
         };
         self.report.store_works();
+        self.report.damaged(due.damaged);
+        if due.damaged > 0 && due.ready.is_empty() {
+            // What waited behind them may go.
+            return Pace::Go;
+        }
         if due.ready.is_empty() {
             return match due.next {
                 Some(next) => Pace::Rest(Some(self.instant(next))),
@@ -397,6 +402,7 @@ impl Runner {
         while self.breaker.is_open() && !self.swept {
             let now = self.engine.clock.now();
             let due = self.engine.store.due(&self.lane, now, BATCH).await?;
+            self.report.damaged(due.damaged);
             let overdue: Vec<_> = due
                 .ready
                 .into_iter()
@@ -412,10 +418,15 @@ impl Runner {
     /// Moves all that is pending to the dead letters: the destination is gone.
     async fn bury(&mut self) -> Pace {
         let all = self.engine.store.due(&self.lane, Timestamp::MAX, BATCH);
-        let ready = match all.await {
-            Ok(due) => due.ready,
+        let due = match all.await {
+            Ok(due) => due,
             Err(error) => return self.store_failed(&error),
         };
+        self.report.damaged(due.damaged);
+        let ready = due.ready;
+        if ready.is_empty() && due.damaged > 0 {
+            return Pace::Go;
+        }
         if ready.is_empty() {
             return if self.attempts.is_empty() {
                 self.report.removed();

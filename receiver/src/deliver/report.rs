@@ -8,7 +8,7 @@ use tokio::task::JoinError;
 
 use super::outcome::Conclusion;
 use crate::metrics::Metrics;
-use crate::plan::Lane;
+use crate::plan::{DeadReason, Lane};
 use crate::store::{self, Next};
 
 /// The `outcome` label of a delivery that arrived; the others are those of
@@ -71,6 +71,18 @@ impl Report {
                 self.count_end(dead.label());
                 tracing::warn!(%id, attempts, %lane, reason, status, dead = dead.label(), "delivery failed: moved to the dead letters");
             }
+        }
+    }
+
+    /// The store has found rows that are damaged, and moved them to the dead letters. It has logged
+    /// each.
+    pub(super) fn damaged(&self, count: u64) {
+        if count > 0 {
+            let [route, destination] = self.labels();
+            self.metrics
+                .deliveries
+                .with_label_values(&[route, destination, DeadReason::Damaged.label()])
+                .inc_by(count);
         }
     }
 

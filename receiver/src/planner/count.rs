@@ -150,8 +150,8 @@ fn add_timers(metrics: &Metrics, route: &ObjectKey, rule: &str, outcome: &str, c
 
 /// Why no rule fired; `None` where one did, or would have but for an error.
 fn unmatched(plan: &Plan, disposition: Disposition) -> Option<&'static str> {
-    if plan.quarantined {
-        return Some(Disposition::Quarantined.label());
+    if let Some(why) = plan.set_aside {
+        return Some(why.label());
     }
     if disposition != Disposition::Route {
         return Some(disposition.label());

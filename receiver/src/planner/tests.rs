@@ -391,8 +391,9 @@ async fn suspects_are_planned_alone_and_quarantined_at_three() {
     let state = fixture.store.state();
     let sizes: Vec<_> = state.appends.iter().map(|(_, size)| *size).collect();
     assert_eq!(sizes, [2, 1, 1, 2]);
-    let quarantined: Vec<_> = state.plans.values().map(|plan| plan.quarantined).collect();
-    assert_eq!(quarantined, [false, false, false, true, false, false]);
+    let set_aside: Vec<_> = state.plans.values().map(|plan| plan.set_aside).collect();
+    let quarantined = Some(Disposition::Quarantined);
+    assert_eq!(set_aside, [None, None, None, quarantined, None, None]);
     assert!(state.plans[&4].deliveries.is_empty() && state.plans[&4].verdicts.is_empty());
     // Marked before, and cleared after; what is quarantined is never looked at again.
     assert_eq!(
@@ -443,6 +444,85 @@ async fn events_that_fire_no_rule_are_counted_by_their_reason() {
     );
     let state = fixture.store.state();
     assert_eq!(state.plans[&2].verdicts[0].outcome, Outcome::MissingField);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dead_when_it_is_planned_is_counted_as_a_delivery_that_ended() {
+    let fixture = Fixture::new(Some(config()));
+    fixture.store.add(created(&key(), 1));
+    // Its body names a field that is not there.
+    fixture.store.add(event("conversation.created", &json!({})));
+    let task = fixture.start();
+    fixture.planned(2).await;
+    fixture.stop(task).await;
+    assert_eq!(
+        fixture.metric("hookswitch_deliveries_total"),
+        [
+            r#"hookswitch_deliveries_total{destination="crm",outcome="rule_error",route="support/r"} 1"#
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn r55_events_of_a_removed_subscription_wait_for_it_and_are_set_aside_after_a_month() {
+    let gone = ObjectKey::new("support", "gone");
+    let fixture = Fixture::new(Some(config()));
+    for n in 0..100 {
+        fixture.store.add(created(&gone, n));
+    }
+    let days = |days: u64| now() - Duration::from_secs(days * 24 * 3600);
+    fixture
+        .store
+        .state()
+        .removed_since
+        .insert(gone.clone(), days(29));
+    let task = fixture.start();
+    tokio::time::sleep(Duration::from_mins(30)).await;
+    assert!(fixture.store.state().plans.is_empty(), "they wait for it");
+
+    fixture
+        .store
+        .state()
+        .removed_since
+        .insert(gone.clone(), days(30));
+    tokio::time::sleep(Duration::from_mins(15)).await;
+    fixture.stop(task).await;
+    let state = fixture.store.state();
+    assert_eq!(state.plans.len(), 100);
+    let removed = Some(Disposition::SubscriptionRemoved);
+    assert!(
+        state
+            .plans
+            .values()
+            .all(|plan| plan.set_aside == removed && plan.deliveries.is_empty())
+    );
+    assert_eq!(
+        fixture.metric("hookswitch_events_unmatched_total"),
+        [
+            r#"hookswitch_events_unmatched_total{reason="subscription_removed",subscription="support/gone"} 100"#
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_event_is_set_aside_and_the_ones_behind_it_are_routed() {
+    let fixture = Fixture::new(Some(config()));
+    fixture.store.add(Event {
+        disposition: Disposition::Damaged,
+        ..created(&key(), 1)
+    });
+    fixture.store.add(created(&key(), 2));
+    let task = fixture.start();
+    fixture.planned(2).await;
+    fixture.stop(task).await;
+    let state = fixture.store.state();
+    assert_eq!(state.plans[&1].set_aside, Some(Disposition::Damaged));
+    assert!(state.plans[&1].deliveries.is_empty());
+    assert_eq!(state.plans[&2].deliveries.len(), 1);
+    assert_eq!(
+        fixture.metric("hookswitch_events_unmatched_total"),
+        [r#"hookswitch_events_unmatched_total{reason="damaged",subscription="support/support"} 1"#]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -221,7 +221,7 @@ fn r22_an_unknown_type_has_verdicts_and_no_delivery() {
             outcomes(&plan),
             HashMap::from([("created", Outcome::TypeNotMatched)])
         );
-        assert!(plan.deliveries.is_empty() && !plan.quarantined);
+        assert!(plan.deliveries.is_empty() && plan.set_aside.is_none());
     }
 }
 

@@ -46,7 +46,7 @@ use self::state::{Shared, State, lock};
 use self::writer::{Operation, Reply, Writer, closed_error};
 use super::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue,
+    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue, Waiting,
 };
 use crate::metrics::Metrics;
 use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
@@ -241,6 +241,14 @@ impl Store for Embedded {
         })
     }
 
+    fn waiting(&self) -> Pending<'_, Vec<Waiting>> {
+        Box::pin(async {
+            let recent = lock(&self.shared.recent).all();
+            self.read(move |connection| read::waiting(connection, &recent))
+                .await
+        })
+    }
+
     fn guard(&self, questions: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {
         Box::pin(self.read(move |connection| read::guard(connection, &questions)))
     }
@@ -301,7 +309,15 @@ impl Store for Embedded {
 
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
         let lane = lane.clone();
-        Box::pin(self.read(move |connection| read::due(connection, &lane, now, limit)))
+        Box::pin(async move {
+            let (due, damaged) = self
+                .read(move |connection| read::due(connection, &lane, now, limit))
+                .await?;
+            if !damaged.is_empty() {
+                self.ask(|reply| Operation::Condemn(damaged, reply)).await?;
+            }
+            Ok(due)
+        })
     }
 
     fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>> {

@@ -265,7 +265,7 @@ impl System {
                 suppressions: Vec::new(),
                 deliveries: deliveries.collect(),
                 marks_consumed: Vec::new(),
-                quarantined: false,
+                set_aside: None,
             });
         }
         assert!(after > first);

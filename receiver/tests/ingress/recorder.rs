@@ -7,7 +7,7 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 use hookswitch_receiver::store::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue,
+    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue, Waiting,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -106,6 +106,10 @@ impl Store for Recorder {
     }
 
     fn unplanned(&self, _: &ObjectKey, _: usize) -> Pending<'_, (u64, Vec<StoredEvent>)> {
+        unimplemented!()
+    }
+
+    fn waiting(&self) -> Pending<'_, Vec<Waiting>> {
         unimplemented!()
     }
 

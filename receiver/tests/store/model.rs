@@ -274,8 +274,8 @@ impl Model {
         }
         let kept = self.events.get_mut(&plan.seq).unwrap();
         kept.ended = plan.planned_at;
-        if plan.quarantined {
-            kept.event.event.disposition = Disposition::Quarantined;
+        if let Some(why) = plan.set_aside {
+            kept.event.event.disposition = why;
         }
         kept.plan = Some(PlanRecord {
             sequence: plan.sequence,

@@ -349,7 +349,7 @@ impl<E: Engine> Run<E> {
         let Some(first) = plans.first_mut() else {
             return;
         };
-        first.quarantined = quarantined;
+        first.set_aside = quarantined.then_some(Disposition::Quarantined);
         if let Some(real) = consume {
             let alive = self
                 .model

@@ -108,7 +108,7 @@ pub(crate) fn plan(seq: u64, seconds: i64, deliveries: Vec<NewDelivery>) -> Plan
         remember: Vec::new(),
         timers: Vec::new(),
         cancelled: Vec::new(),
-        quarantined: false,
+        set_aside: None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 use crate::store::{
     Accepted, Claim, DeliveryState, Due, Error, Finish, GuardAnswer, GuardQuestion, History,
     LaneStats, NewEvent, Next, Pending, Purged, RemovedTimers, Retention, Store, StoredDelivery,
-    StoredEvent, TimerStats, TimersDue,
+    StoredEvent, TimerStats, TimersDue, Waiting,
 };
 
 /// The store.
@@ -190,6 +190,9 @@ impl Store for Memory {
         unimplemented!()
     }
     fn unplanned(&self, _: &ObjectKey, _: usize) -> Pending<'_, (u64, Vec<StoredEvent>)> {
+        unimplemented!()
+    }
+    fn waiting(&self) -> Pending<'_, Vec<Waiting>> {
         unimplemented!()
     }
     fn guard(&self, _: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {

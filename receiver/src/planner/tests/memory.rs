@@ -16,7 +16,7 @@ use crate::plan::{
 };
 use crate::store::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue,
+    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue, Waiting,
 };
 
 /// Where a test makes the store fail.
@@ -37,6 +37,7 @@ pub(super) struct Memory(Mutex<State>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
+    pub(super) removed_since: HashMap<ObjectKey, Timestamp>,
     pub(super) events: BTreeMap<u64, Event>,
     pub(super) plans: BTreeMap<u64, Plan>,
     /// The sizes of appends in order, each with its subscription.
@@ -133,6 +134,24 @@ impl Store for Memory {
                 .collect();
             Ok((after, events))
         })
+    }
+
+    fn waiting(&self) -> Pending<'_, Vec<Waiting>> {
+        let state = self.state();
+        let mut waiting: BTreeMap<&ObjectKey, Waiting> = BTreeMap::new();
+        let unplanned = |seq: &u64| !state.plans.contains_key(seq);
+        for (_, event) in state.events.iter().filter(|(seq, _)| unplanned(seq)) {
+            waiting
+                .entry(&event.subscription)
+                .or_insert_with(|| Waiting {
+                    subscription: event.subscription.clone(),
+                    events: 0,
+                    oldest: Some(event.accepted_at),
+                    removed_since: state.removed_since.get(&event.subscription).copied(),
+                })
+                .events += 1;
+        }
+        ready(Ok(waiting.into_values().collect())).boxed()
     }
 
     fn guard(&self, questions: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {

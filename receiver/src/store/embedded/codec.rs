@@ -7,7 +7,7 @@ use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::DestinationKind;
 use jiff::Timestamp;
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -45,16 +45,18 @@ pub(super) mod state {
 }
 
 /// Their places are what the file holds: add at the end only.
-const DISPOSITIONS: [Disposition; 6] = [
+const DISPOSITIONS: [Disposition; 8] = [
     Disposition::Route,
     Disposition::Ping,
     Disposition::Unparseable,
     Disposition::TypeNotAccepted,
     Disposition::IdReused,
     Disposition::Quarantined,
+    Disposition::Damaged,
+    Disposition::SubscriptionRemoved,
 ];
 /// Their places are what the file holds: add at the end only.
-const DEAD_REASONS: [DeadReason; 7] = [
+const DEAD_REASONS: [DeadReason; 8] = [
     DeadReason::Refused,
     DeadReason::GaveUp,
     DeadReason::Ambiguous,
@@ -62,6 +64,7 @@ const DEAD_REASONS: [DeadReason; 7] = [
     DeadReason::RuleError,
     DeadReason::LoopHops,
     DeadReason::LoopRate,
+    DeadReason::Damaged,
 ];
 
 /// Microseconds since 1970, rounded down.
@@ -223,6 +226,56 @@ pub(super) fn head(row: &Row<'_>, first: usize) -> Result<EventHead, ReadFault> 
         disposition: at_place(&DISPOSITIONS, row.get(first + 9)?, "disposition")?,
         bytes: unsigned(row.get(first + 10)?),
     })
+}
+
+/// What is left of an event whose row is damaged: enough to plan it as such, and to tell of it.
+pub(super) fn remains(connection: &Connection, seq: i64, subscription: &ObjectKey) -> StoredEvent {
+    let text = |column: &str| -> Option<String> {
+        connection
+            .query_row(
+                &format!("SELECT {column} FROM event WHERE seq = ?"),
+                [seq],
+                |row| row.get(0),
+            )
+            .ok()
+    };
+    let time = |column: &str| -> Option<Timestamp> {
+        let micros = connection
+            .query_row(
+                &format!("SELECT {column} FROM event WHERE seq = ?"),
+                [seq],
+                |row| row.get(0),
+            )
+            .ok()?;
+        timestamp(micros).ok()
+    };
+    let uid = connection
+        .query_row("SELECT uid FROM event WHERE seq = ?", [seq], |row| {
+            row.get::<_, [u8; 16]>(0)
+        })
+        .map(Uuid::from_bytes);
+    StoredEvent {
+        seq: unsigned(seq),
+        event: Event {
+            uid: uid.unwrap_or_default(),
+            subscription: subscription.clone(),
+            id: text("id").unwrap_or_default(),
+            r#type: text("type").unwrap_or_default(),
+            time: None,
+            accepted_at: time("accepted_at").unwrap_or_default(),
+            subject: text("subject"),
+            sender: None,
+            hops: 0,
+            content_type: None,
+            disposition: Disposition::Damaged,
+            body: Bytes::new(),
+        },
+    }
+}
+
+/// A length as a count.
+pub(super) fn counted(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// A column that holds bytes.

@@ -69,6 +69,23 @@ impl From<Damage> for ReadFault {
     }
 }
 
+impl ReadFault {
+    /// What is wrong with one row; any other fault as it is: it concerns more than that.
+    pub(super) fn of_a_row(self) -> Result<String, Self> {
+        use rusqlite::Error as Sql;
+        match self {
+            Self::Damage(Damage(text)) => Ok(text),
+            Self::Sql(
+                error @ (Sql::FromSqlConversionFailure(..)
+                | Sql::IntegralValueOutOfRange(..)
+                | Sql::InvalidColumnType(..)
+                | Sql::Utf8Error(..)),
+            ) => Ok(error.to_string()),
+            other @ Self::Sql(_) => Err(other),
+        }
+    }
+}
+
 impl From<ReadFault> for Fault {
     fn from(fault: ReadFault) -> Self {
         match fault {

@@ -6,6 +6,7 @@ use super::codec::{Tries, micros, reason_code, seq_of, state};
 use super::fault::ReadFault;
 use super::plan::{delete_mark, settle};
 use super::state::State;
+use crate::plan::DeadReason;
 use crate::store::{Claim, Finish, Next};
 
 /// What is known of a delivery before its claim or finish.
@@ -114,6 +115,28 @@ impl State {
     }
 }
 
+impl State {
+    /// Moves a delivery whose row is damaged to the dead letters. Reads nothing of it that may be
+    /// what is damaged, and forgets its attempts.
+    pub(super) fn condemn(&mut self, connection: &Connection, key: i64) -> Result<(), ReadFault> {
+        let found: Option<(i64, Option<i64>)> = connection
+            .prepare_cached("SELECT lane, chain FROM delivery WHERE key = ? AND state <= 2")?
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((lane, chain)) = found else {
+            return Ok(());
+        };
+        connection
+            .prepare_cached(
+                "UPDATE delivery SET state = 4, interrupted = 0, ended_at = max(planned_at, due), \
+                 reason = ?, tries = NULL WHERE key = ?",
+            )?
+            .execute((reason_code(DeadReason::Damaged), key))?;
+        self.count(lane, -1, 1);
+        unblock(connection, chain)
+    }
+}
+
 /// Writes the end of a delivery, and lets the next of its chain go.
 fn end(
     connection: &Connection,
@@ -128,7 +151,12 @@ fn end(
              WHERE key = ?",
         )?
         .execute((state, at, reason, current.tries.text(), current.key))?;
-    if let Some(chain) = current.chain {
+    unblock(connection, current.chain)
+}
+
+/// Lets the first of a chain go, where it waited for what has just ended.
+fn unblock(connection: &Connection, chain: Option<i64>) -> Result<(), ReadFault> {
+    if let Some(chain) = chain {
         connection
             .prepare_cached(
                 "UPDATE delivery SET state = 0 WHERE state = 1 AND key = \

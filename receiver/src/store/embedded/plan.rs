@@ -12,7 +12,6 @@ use super::codec::{
 };
 use super::fault::{Fault, ReadFault};
 use super::state::{Shared, State};
-use crate::event::Disposition;
 use crate::plan::{DeadReason, NewDelivery, Plan};
 use crate::store::{Error, delivery_bytes};
 
@@ -162,10 +161,10 @@ impl State {
         for remember in &plan.remember {
             self.remember(connection, subscription, remember)?;
         }
-        if plan.quarantined {
+        if let Some(why) = plan.set_aside {
             connection
                 .prepare_cached("UPDATE event SET disposition = ? WHERE seq = ?")?
-                .execute((disposition_code(Disposition::Quarantined), seq))?;
+                .execute((disposition_code(why), seq))?;
         }
         let mut bytes = 0_u64;
         for (key, delivery) in (first_key(seq)..).zip(&plan.deliveries) {

@@ -16,10 +16,10 @@ use super::fault::{Damage, ReadFault};
 use super::remove::Victims;
 use super::state;
 use super::timer;
-use crate::plan::{FrozenRequest, Lane};
+use crate::plan::{DeadReason, FrozenRequest, Lane};
 use crate::store::{
-    DeliveryRecord, Due, GuardAnswer, GuardQuestion, History, LaneStats, PlanRecord, Retention,
-    StoredDelivery, StoredEvent, event_bytes,
+    DeliveryRecord, DeliveryState, Due, GuardAnswer, GuardQuestion, History, LaneStats, PlanRecord,
+    Retention, StoredDelivery, StoredEvent, Waiting, event_bytes,
 };
 
 /// Marks that one answer holds at most.
@@ -69,7 +69,7 @@ pub(super) fn unplanned(
     let mut events = Vec::with_capacity(seqs.len());
     let mut bytes = 0;
     for seq in seqs {
-        let event = event(connection, seq)?;
+        let event = event_or_remains(connection, seq, subscription)?;
         bytes += event_bytes(&event.event);
         events.push(event);
         if bytes >= BYTES {
@@ -77,6 +77,54 @@ pub(super) fn unplanned(
         }
     }
     Ok((codec::unsigned(planned), events))
+}
+
+/// What waits for its plan. `recent` are the recent events, by subscription.
+pub(super) fn waiting(
+    connection: &Connection,
+    recent: &HashMap<ObjectKey, Vec<i64>>,
+) -> Result<Vec<Waiting>, ReadFault> {
+    let mut all = connection
+        .prepare_cached("SELECT id, namespace, name, planned, removed_since FROM subscription")?;
+    let mut backlog = connection.prepare_cached(
+        "SELECT count(*), min(seq), max(seq) FROM backlog WHERE subscription = ? AND seq > ?",
+    )?;
+    let mut accepted = connection.prepare_cached("SELECT accepted_at FROM event WHERE seq = ?")?;
+    let mut rows = all.query(())?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, planned): (i64, i64) = (row.get(0)?, row.get(3)?);
+        let subscription = ObjectKey {
+            namespace: row.get(1)?,
+            name: row.get(2)?,
+        };
+        let (in_backlog, first, last): (u64, Option<i64>, Option<i64>) = backlog
+            .query_row((id, planned), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        // What has just moved to the backlog may be in both.
+        let after = last.unwrap_or(planned).max(planned);
+        let recent = recent.get(&subscription).into_iter().flatten();
+        let mut recent = recent.filter(|seq| **seq > after);
+        let first = first.or(recent.clone().next().copied());
+        let events = in_backlog + codec::counted(recent.by_ref().count());
+        if events == 0 {
+            continue;
+        }
+        let oldest: Option<i64> = match first {
+            Some(first) => accepted.query_row([first], |row| row.get(0)).optional()?,
+            None => None,
+        };
+        let removed_since: Option<i64> = row.get(4)?;
+        found.push(Waiting {
+            subscription,
+            events,
+            oldest: oldest.map(timestamp).transpose()?,
+            removed_since: removed_since.map(timestamp).transpose()?,
+        });
+    }
+    found.sort_by(|one, other| one.subscription.cmp(&other.subscription));
+    Ok(found)
 }
 
 /// One event.
@@ -96,6 +144,19 @@ pub(super) fn find_event(
         .query_row([seq], |row| Ok(codec::event(row)))
         .optional()?
         .transpose()
+}
+
+/// One event; where its row is damaged, what is left of it.
+fn event_or_remains(
+    connection: &Connection,
+    seq: i64,
+    subscription: &ObjectKey,
+) -> Result<StoredEvent, ReadFault> {
+    event(connection, seq).or_else(|fault| {
+        let damage = fault.of_a_row()?;
+        tracing::error!(%subscription, seq, damage, "the row of an event is damaged: it is set aside");
+        Ok(codec::remains(connection, seq, subscription))
+    })
 }
 
 /// What the loop guard asks.
@@ -144,59 +205,84 @@ fn lane_id(connection: &Connection, lane: &Lane) -> Result<Option<i64>, ReadFaul
         .optional()?)
 }
 
-/// Deliveries of a lane that are due.
+/// Deliveries of a lane that are due, and the keys of those whose rows are damaged.
 pub(super) fn due(
     connection: &Connection,
     lane: &Lane,
     now: Timestamp,
     limit: usize,
-) -> Result<Due, ReadFault> {
+) -> Result<(Due, Vec<i64>), ReadFault> {
     let Some(id) = lane_id(connection, lane)? else {
-        return Ok(Due::default());
+        return Ok((Due::default(), Vec::new()));
     };
     let now = micros(now);
     let mut events: HashMap<i64, Arc<StoredEvent>> = HashMap::new();
-    let mut ready = Vec::new();
+    let mut due = Due::default();
+    let mut damaged = Vec::new();
     let mut find = connection.prepare_cached(
-        "SELECT d.key, d.id, r.name, ifnull(h.shape, d.shape), b.digest, b.body, d.attempts, d.planned_at, d.due, d.interrupted \
+        "SELECT d.key, d.id, r.name, ifnull(h.shape, d.shape), b.digest, b.body, d.attempts, d.planned_at, d.due, d.interrupted, d.tries \
          FROM delivery d INDEXED BY delivery_due \
-         JOIN rule r ON r.id = d.rule \
+         LEFT JOIN rule r ON r.id = d.rule \
          LEFT JOIN shape h ON h.id = d.shape \
          LEFT JOIN rendered b ON b.key = d.key \
          WHERE d.state = 0 AND d.lane = ? AND d.due <= ? ORDER BY d.due, d.key LIMIT ?",
     )?;
     let mut rows = find.query((id, now, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     while let Some(row) = rows.next()? {
-        let seq = seq_of(row.get(0)?);
-        let event = if let Some(event) = events.get(&seq) {
-            Arc::clone(event)
-        } else {
-            let event = Arc::new(event(connection, seq)?);
-            events.insert(seq, Arc::clone(&event));
-            event
-        };
-        ready.push(StoredDelivery {
-            id: uuid(codec::blob(row, 1)?)?,
-            lane: lane.clone(),
-            rule: row.get(2)?,
-            event,
-            request: request(row, 3)?
-                .ok_or_else(|| Damage("a delivery that waits has no request".to_owned()))?,
-            attempts: row.get(6)?,
-            planned_at: timestamp(row.get(7)?)?,
-            due: timestamp(row.get(8)?)?,
-            interrupted: row.get(9)?,
-        });
+        let key: i64 = row.get(0)?;
+        match delivery(connection, row, lane, &mut events) {
+            Ok(delivery) => due.ready.push(delivery),
+            Err(fault) => {
+                let damage = fault.of_a_row()?;
+                let seq = seq_of(key);
+                tracing::error!(%lane, key, seq, damage, "the row of a delivery is damaged: it goes to the dead letters");
+                damaged.push(key);
+            }
+        }
     }
     let next: Option<i64> = connection
         .prepare_cached(
             "SELECT min(due) FROM delivery INDEXED BY delivery_due WHERE state = 0 AND lane = ? AND due > ?",
         )?
         .query_row((id, now), |row| row.get(0))?;
-    Ok(Due {
-        ready,
-        next: next.map(timestamp).transpose()?,
+    due.next = next.map(timestamp).transpose()?;
+    due.damaged = codec::counted(damaged.len());
+    Ok((due, damaged))
+}
+
+/// One of them.
+fn delivery(
+    connection: &Connection,
+    row: &Row<'_>,
+    lane: &Lane,
+    events: &mut HashMap<i64, Arc<StoredEvent>>,
+) -> Result<StoredDelivery, ReadFault> {
+    let seq = seq_of(row.get(0)?);
+    let event = if let Some(event) = events.get(&seq) {
+        Arc::clone(event)
+    } else {
+        let event = Arc::new(event(connection, seq)?);
+        events.insert(seq, Arc::clone(&event));
+        event
+    };
+    // The claim reads them in the writer, where damage would end the engine.
+    Tries::read(row.get_ref(10)?.as_str_or_null().map_err(unreadable)?)?;
+    Ok(StoredDelivery {
+        id: uuid(codec::blob(row, 1)?)?,
+        lane: lane.clone(),
+        rule: row.get(2)?,
+        event,
+        request: request(row, 3)?
+            .ok_or_else(|| Damage("a delivery that waits has no request".to_owned()))?,
+        attempts: row.get(6)?,
+        planned_at: timestamp(row.get(7)?)?,
+        due: timestamp(row.get(8)?)?,
+        interrupted: row.get(9)?,
     })
+}
+
+fn unreadable(error: rusqlite::types::FromSqlError) -> ReadFault {
+    Damage(format!("a column can't be read: {error}")).into()
 }
 
 /// A request from its shape, digest and body, in that order.
@@ -254,8 +340,12 @@ pub(super) fn history(connection: &Connection, uid: Uuid) -> Result<Option<Histo
 }
 
 fn history_of(connection: &Connection, seq: i64) -> Result<History, ReadFault> {
+    let remains = |fault: ReadFault| {
+        fault.of_a_row()?;
+        Ok::<_, ReadFault>(codec::remains(connection, seq, &ObjectKey::new("", "")))
+    };
     Ok(History {
-        event: event(connection, seq)?,
+        event: event(connection, seq).or_else(remains)?,
         plan: plan(connection, seq)?,
         deliveries: deliveries(connection, seq)?,
         timers: timer::records(connection, seq)?,
@@ -303,6 +393,7 @@ fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<DeliveryRecord>, 
     let mut deliveries = Vec::new();
     while let Some(row) = rows.next()? {
         let tries: Option<String> = row.get(11)?;
+        let state = delivery_state(row.get(8)?, row.get(9)?, row.get(10)?)?;
         deliveries.push(DeliveryRecord {
             id: uuid(codec::blob(row, 0)?)?,
             lane: Lane {
@@ -313,9 +404,12 @@ fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<DeliveryRecord>, 
                 destination: row.get(3)?,
             },
             rule: row.get(4)?,
-            request: request(row, 5)?,
+            request: match state {
+                DeliveryState::Dead(DeadReason::Damaged) => None,
+                _ => request(row, 5)?,
+            },
             planned_at: timestamp(row.get(12)?)?,
-            state: delivery_state(row.get(8)?, row.get(9)?, row.get(10)?)?,
+            state,
             attempts: Tries::read(tries.as_deref())?.records()?,
         });
     }
@@ -363,6 +457,7 @@ pub(super) fn victims(
     let mut victims = Victims {
         now,
         marks_before: marks_before(connection, now, unplanned)?,
+        present: retentions.keys().cloned().collect(),
         ..Victims::default()
     };
     let subscriptions = connection

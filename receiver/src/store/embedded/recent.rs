@@ -115,6 +115,16 @@ impl Recent {
             .map(|waiting| waiting.seq)
     }
 
+    /// The places of all, by subscription.
+    pub(super) fn all(&self) -> HashMap<ObjectKey, Vec<i64>> {
+        self.queues
+            .iter()
+            .map(|(key, queue)| (key, queue.waiting.iter()))
+            .filter(|(_, waiting)| waiting.len() > 0)
+            .map(|(key, waiting)| (key.clone(), waiting.map(|one| one.seq).collect()))
+            .collect()
+    }
+
     /// Subscriptions that have any.
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = &ObjectKey> {
         self.queues

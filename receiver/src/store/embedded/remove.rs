@@ -1,6 +1,9 @@
 //! Removing what is past its retention, or in the way of a new event.
 
-use rusqlite::Connection;
+use std::collections::HashSet;
+
+use hookswitch_crds::key::ObjectKey;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::{end_key, first_key, seq_of, unsigned};
 use super::fault::ReadFault;
@@ -20,6 +23,8 @@ pub(super) struct Victims {
     pub(super) marks_before: i64,
     /// Now.
     pub(super) now: i64,
+    /// The subscriptions that the configuration has.
+    pub(super) present: HashSet<ObjectKey>,
     /// More is left.
     pub(super) more: bool,
 }
@@ -34,6 +39,7 @@ impl State {
         shared: &Shared,
         victims: &Victims,
     ) -> Result<Purged, ReadFault> {
+        self.note_removed(&victims.present, victims.now);
         let mut purged = Purged {
             more: victims.more,
             ..Purged::default()
@@ -101,7 +107,10 @@ impl State {
                  + ifnull(octet_length(subject), 0) + ifnull(octet_length(sender), 0) \
                  + ifnull(octet_length(content_type), 0) + 128 FROM event WHERE seq = ?",
             )?
-            .query_row([seq], |row| row.get(0))?;
+            .query_row([seq], |row| row.get(0))
+            // A damaged file may have lost the row; nothing is left to count then.
+            .optional()?
+            .unwrap_or_default();
         let deliveries: i64 = connection
             .prepare_cached("SELECT 128 * count(*) FROM delivery WHERE key >= ? AND key < ?")?
             .query_row(range, |row| row.get(0))?;

@@ -13,7 +13,7 @@ use crate::store::Error;
 /// `HkSw` in the file's header, so that `file` and we can tell whose database it is.
 const APPLICATION_ID: i32 = 0x486b_5377;
 /// The layout below. A newer one is refused, an older one is migrated here.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Up to this size the whole file is checked at open; it takes some tens of milliseconds.
 const CHECKED_AT_OPEN: u64 = 32 << 20;
 /// Statements kept prepared by each connection: more than there are.
@@ -55,6 +55,7 @@ CREATE TABLE subscription (
     name TEXT NOT NULL,
     planned INTEGER NOT NULL,            -- the last planned place
     bytes INTEGER NOT NULL,              -- what counts against storedBytes
+    removed_since INTEGER,               -- when the configuration was first seen without it
     UNIQUE (namespace, name)
 ) STRICT;
 

@@ -1,7 +1,7 @@
 //! What the writer keeps in memory: all of it can be read from the file again, and is after a
 //! rollback.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -71,6 +71,8 @@ pub(super) struct Subscription {
     pub(super) bytes: u64,
     /// Whether events without a plan stand in the backlog.
     pub(super) backlog: bool,
+    /// When the configuration was first seen without it.
+    pub(super) removed_since: Option<i64>,
     /// Accepted in this transaction.
     fresh: Vec<Waiting>,
     changed: bool,
@@ -132,6 +134,7 @@ impl State {
             planned: 0,
             bytes: 0,
             backlog: false,
+            removed_since: None,
             fresh: Vec::new(),
             changed: false,
         });
@@ -163,6 +166,26 @@ impl State {
     pub(super) fn add_bytes(&mut self, id: i64, bytes: u64) {
         if let Some(subscription) = place(id).and_then(|at| self.change_subscription(at)) {
             subscription.bytes = subscription.bytes.saturating_add(bytes);
+        }
+    }
+
+    /// Notes which subscriptions the configuration has, and since when it lacks the others.
+    pub(super) fn note_removed(&mut self, present: &HashSet<ObjectKey>, now: i64) {
+        let removed = |subscription: &Subscription| {
+            (!present.contains(&subscription.key))
+                .then(|| subscription.removed_since.unwrap_or(now))
+        };
+        let changed: Vec<(usize, Option<i64>)> = self
+            .subscriptions
+            .iter()
+            .enumerate()
+            .filter(|(_, subscription)| subscription.removed_since != removed(subscription))
+            .map(|(at, subscription)| (at, removed(subscription)))
+            .collect();
+        for (at, removed_since) in changed {
+            if let Some(subscription) = self.change_subscription(at) {
+                subscription.removed_since = removed_since;
+            }
         }
     }
 
@@ -391,12 +414,18 @@ impl State {
 
     /// Writes down what has changed. The last step of a transaction.
     pub(super) fn write_changes(&mut self, connection: &Connection) -> Result<(), ReadFault> {
-        let mut update = connection
-            .prepare_cached("UPDATE subscription SET planned = ?, bytes = ? WHERE id = ?")?;
+        let mut update = connection.prepare_cached(
+            "UPDATE subscription SET planned = ?, bytes = ?, removed_since = ? WHERE id = ?",
+        )?;
         for at in &self.changed_subscriptions {
             if let Some(subscription) = self.subscriptions.get(*at) {
                 let bytes = i64::try_from(subscription.bytes).unwrap_or(i64::MAX);
-                update.execute((subscription.planned, bytes, subscription.id))?;
+                update.execute((
+                    subscription.planned,
+                    bytes,
+                    subscription.removed_since,
+                    subscription.id,
+                ))?;
             }
         }
         let mut update =

@@ -59,6 +59,8 @@ pub(super) enum Operation {
     Retry(Vec<DeadChange>, Reply<Vec<bool>>),
     Discard(Vec<DeadChange>, Reply<Vec<bool>>),
     Replay(Vec<Replay>, Reply<Vec<u64>>),
+    /// Deliveries by key, whose rows are damaged.
+    Condemn(Vec<i64>, Reply<()>),
     /// Do what came before, then end.
     Close(Reply<()>),
 }
@@ -91,9 +93,10 @@ impl Operation {
         match self {
             Self::Accept(_, reply) => answer(reply, Err(error.clone())),
             Self::Seen(_, reply) => answer(reply, Err(error.clone())),
-            Self::Plan(_, reply) | Self::Fire(_, reply) | Self::Close(reply) => {
-                answer(reply, Err(error.clone()));
-            }
+            Self::Plan(_, reply)
+            | Self::Fire(_, reply)
+            | Self::Condemn(_, reply)
+            | Self::Close(reply) => answer(reply, Err(error.clone())),
             Self::RemoveTimers(_, reply) => answer(reply, Err(error.clone())),
             Self::Claim(_, reply)
             | Self::Finish(_, reply)
@@ -380,6 +383,14 @@ fn apply<'a>(
                 .map_err(Fault::from);
             let (outcome, fault) = split(result, Purged::default());
             (Outcome::Remove(reply, outcome), fault)
+        }
+        Operation::Condemn(keys, reply) => {
+            let result = keys
+                .iter()
+                .try_for_each(|key| state.condemn(connection, *key))
+                .map_err(Fault::from);
+            let ((), fault) = split(result, ());
+            (Outcome::Plan(reply, Ok(())), fault)
         }
         Operation::Retry(changes, reply) => {
             let (outcome, fault) = each(&changes, |change| state.retry(connection, change));

@@ -70,7 +70,7 @@ impl State {
     fn load_subscriptions(&mut self, connection: &Connection) -> Result<(), ReadFault> {
         let mut statement = connection.prepare_cached(
             "SELECT id, namespace, name, planned, bytes, EXISTS \
-             (SELECT 1 FROM backlog WHERE backlog.subscription = subscription.id) \
+             (SELECT 1 FROM backlog WHERE backlog.subscription = subscription.id), removed_since \
              FROM subscription ORDER BY id",
         )?;
         let mut rows = statement.query(())?;
@@ -88,6 +88,7 @@ impl State {
                 planned,
                 bytes: unsigned(row.get(4)?),
                 backlog: row.get(5)?,
+                removed_since: row.get(6)?,
                 fresh: Vec::new(),
                 changed: false,
             });

@@ -1,0 +1,193 @@
+//! Rows that are damaged: each is set aside by itself and said, and the others go on.
+
+use std::path::Path;
+
+use hookswitch_receiver::event::Disposition;
+use hookswitch_receiver::plan::DeadReason;
+use hookswitch_receiver::store::embedded::FILE;
+use hookswitch_receiver::store::{DeliveryState, Next, Store};
+use rusqlite::Connection;
+
+use crate::support::{
+    accept, at, claim, delivery, event, finish, keep_nothing, key, lane, open, plan,
+};
+
+/// Changes rows behind the store's back, while it is closed.
+fn tamper(dir: &Path, sql: &str) {
+    let connection = Connection::open(dir.join(FILE)).unwrap();
+    connection.execute_batch(sql).unwrap();
+}
+
+/// What damages the first delivery's row, or one that it needs.
+const DELIVERIES: [&str; 6] = [
+    "UPDATE rendered SET body = x'00' WHERE key = (SELECT min(key) FROM rendered)",
+    "UPDATE delivery SET shape = 'no shape' WHERE key = (SELECT min(key) FROM delivery)",
+    "UPDATE delivery SET id = x'00' WHERE key = (SELECT min(key) FROM delivery)",
+    "UPDATE delivery SET tries = '[' WHERE key = (SELECT min(key) FROM delivery)",
+    "UPDATE delivery SET rule = 99 WHERE key = (SELECT min(key) FROM delivery)",
+    "UPDATE event SET body = x'00' WHERE seq = 1",
+];
+
+#[tokio::test]
+async fn a_damaged_delivery_goes_to_the_dead_letters_and_its_lane_goes_on() {
+    for sql in DELIVERIES {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        for seq in 1..=3 {
+            accept(&store, event("a", &seq.to_string(), "{}", 0)).await;
+            let mut delivery = delivery("crm", seq);
+            // The second waits for the first, the third for nobody.
+            delivery.ordered_by = (seq < 3).then(|| "conversation-1".to_owned());
+            store
+                .plan(&key("a"), seq - 1, vec![plan(seq, 0, vec![delivery])])
+                .await
+                .unwrap();
+        }
+        store.close().await.unwrap();
+        drop(store);
+        tamper(dir.path(), sql);
+
+        let store = open(dir.path());
+        let due = store.due(&lane("crm"), at(1), 10).await.unwrap();
+        assert_eq!(due.damaged, 1, "{sql}");
+        assert_eq!(due.ready.len(), 1, "{sql}");
+        let due = store.due(&lane("crm"), at(1), 10).await.unwrap();
+        assert_eq!(due.damaged, 0, "{sql}: it is said once");
+        let ready: Vec<_> = due.ready.iter().map(|one| one.event.seq).collect();
+        assert_eq!(ready, [2, 3], "{sql}: what waited behind it may go");
+        let claims = due.ready.iter().map(|one| claim(one.id, 0, 2)).collect();
+        assert_eq!(store.claim(claims).await.unwrap(), [true, true]);
+        let ends = due
+            .ready
+            .iter()
+            .map(|one| finish(one.id, 1, 3, Next::Delivered))
+            .collect();
+        assert_eq!(store.finish(ends).await.unwrap(), [true, true]);
+
+        let lanes = store.lanes().await.unwrap();
+        assert_eq!((lanes[0].pending, lanes[0].dead), (0, 1), "{sql}");
+        // It can be told of, and goes when dead letters go.
+        let histories = store.scan(0, 10).await.unwrap();
+        let state = histories[0].deliveries.first().map(|one| one.state);
+        if !sql.contains("SET id") && !sql.contains("rule = 99") {
+            assert_eq!(
+                state,
+                Some(DeliveryState::Dead(DeadReason::Damaged)),
+                "{sql}"
+            );
+        }
+        let purged = store
+            .purge(at(90_000), Vec::new(), keep_nothing())
+            .await
+            .unwrap();
+        assert_eq!(purged.dead_letters, 1, "{sql}");
+        assert!(store.health().is_ok());
+        // What is in memory is what is in the file.
+        store.close().await.unwrap();
+        drop(store);
+        let store = open(dir.path());
+        assert!(store.lanes().await.unwrap().is_empty(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_event_is_handed_out_as_such_and_the_ones_behind_it_too() {
+    for sql in [
+        "UPDATE event SET body = x'00' WHERE seq = 1",
+        "UPDATE event SET disposition = 99 WHERE seq = 1",
+        "UPDATE event SET accepted_at = 9223372036854775807 WHERE seq = 1",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        for seq in 1..=2 {
+            accept(&store, event("a", &seq.to_string(), "{}", 0)).await;
+        }
+        store.close().await.unwrap();
+        drop(store);
+        tamper(dir.path(), sql);
+        let store = open(dir.path());
+        let (after, events) = store.unplanned(&key("a"), 10).await.unwrap();
+        assert_eq!(after, 0);
+        let found: Vec<_> = events
+            .iter()
+            .map(|one| (one.seq, one.event.id.as_str(), one.event.disposition))
+            .collect();
+        assert_eq!(
+            found,
+            [(1, "1", Disposition::Damaged), (2, "2", Disposition::Route)],
+            "{sql}"
+        );
+        let mut first = plan(1, 1, Vec::new());
+        first.set_aside = Some(Disposition::Damaged);
+        store
+            .plan(&key("a"), 0, vec![first, plan(2, 1, Vec::new())])
+            .await
+            .unwrap();
+        // It can be told of, and is removed like any other.
+        let histories = store.scan(0, 10).await.unwrap();
+        assert_eq!(histories[0].event.event.disposition, Disposition::Damaged);
+        assert_eq!(histories[1].event.event.disposition, Disposition::Route);
+        let purged = store
+            .purge(at(90_000), Vec::new(), keep_nothing())
+            .await
+            .unwrap();
+        assert_eq!(purged.events, 2, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_told_by_subscription_and_since_when_it_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for seq in 1..=3 {
+        accept(
+            &store,
+            event("a", &seq.to_string(), "{}", i64::try_from(seq).unwrap()),
+        )
+        .await;
+    }
+    accept(&store, event("b", "1", "{}", 9)).await;
+    store
+        .plan(&key("a"), 0, vec![plan(1, 5, Vec::new())])
+        .await
+        .unwrap();
+    let told = |waiting: Vec<hookswitch_receiver::store::Waiting>| {
+        waiting
+            .into_iter()
+            .map(|one| {
+                (
+                    one.subscription.name,
+                    one.events,
+                    one.oldest,
+                    one.removed_since,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let a = |since| ("a".to_owned(), 2, Some(at(2)), since);
+    let b = |since| ("b".to_owned(), 1, Some(at(9)), since);
+    assert_eq!(told(store.waiting().await.unwrap()), [a(None), b(None)]);
+
+    // A purge sees that the configuration has only one of them.
+    let only_a = || vec![(key("a"), keep_nothing())];
+    for seconds in [20, 30] {
+        store
+            .purge(at(seconds), only_a(), keep_nothing())
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        told(store.waiting().await.unwrap()),
+        [a(None), b(Some(at(20)))]
+    );
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(
+        told(store.waiting().await.unwrap()),
+        [a(None), b(Some(at(20)))]
+    );
+    let both = vec![(key("a"), keep_nothing()), (key("b"), keep_nothing())];
+    store.purge(at(40), both, keep_nothing()).await.unwrap();
+    assert_eq!(told(store.waiting().await.unwrap()), [a(None), b(None)]);
+}
