@@ -33,7 +33,7 @@ pub(super) enum Type {
     Optional,
     Text,
     Timestamp,
-    Type,
+    Kind,
     Uint,
 }
 
@@ -105,7 +105,7 @@ impl Typing<'_> {
             return bound.filter(|_| path.depth() == 1);
         }
         if names::TYPES.contains(&path.dotted().as_str()) {
-            return Some(Type::Type);
+            return Some(Type::Kind);
         }
         match (path.variable(), path.attribute(), path.depth()) {
             ("event", None, 1) => Some(Type::Map),
@@ -289,7 +289,7 @@ impl Type {
             Self::Optional => "an optional",
             Self::Text => "a string",
             Self::Timestamp => "a timestamp",
-            Self::Type => "a type",
+            Self::Kind => "a type",
             Self::Uint => "a uint",
         }
     }
@@ -309,7 +309,7 @@ impl Type {
             | Self::Duration
             | Self::Int
             | Self::Timestamp
-            | Self::Type
+            | Self::Kind
             | Self::Uint => "compare it, as in `x > y`",
         }
     }
@@ -369,7 +369,7 @@ fn result(call: &CallExpr, target: Option<Type>, types: &[Option<Type>]) -> Opti
         "double" => Some(Type::Double),
         "duration" => Some(Type::Duration),
         "timestamp" => Some(Type::Timestamp),
-        "type" => Some(Type::Type),
+        "type" => Some(Type::Kind),
         "uint" => Some(Type::Uint),
         // Numbers, texts and lists are added to their like, and times to durations.
         operators::ADD

@@ -98,7 +98,7 @@ pub(super) fn waiting(
             namespace: row.get(1)?,
             name: row.get(2)?,
         };
-        let (in_backlog, first, last): (u64, Option<i64>, Option<i64>) = backlog
+        let (in_backlog, first, last): (i64, Option<i64>, Option<i64>) = backlog
             .query_row((id, planned), |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
@@ -106,8 +106,8 @@ pub(super) fn waiting(
         let after = last.unwrap_or(planned).max(planned);
         let recent = recent.get(&subscription).into_iter().flatten();
         let mut recent = recent.filter(|seq| **seq > after);
-        let first = first.or(recent.clone().next().copied());
-        let events = in_backlog + codec::counted(recent.by_ref().count());
+        let first = first.or_else(|| recent.clone().next().copied());
+        let events = codec::unsigned(in_backlog) + codec::counted(recent.by_ref().count());
         if events == 0 {
             continue;
         }
@@ -266,7 +266,11 @@ fn delivery(
         event
     };
     // The claim reads them in the writer, where damage would end the engine.
-    Tries::read(row.get_ref(10)?.as_str_or_null().map_err(unreadable)?)?;
+    Tries::read(
+        row.get_ref(10)?
+            .as_str_or_null()
+            .map_err(|error| unreadable(&error))?,
+    )?;
     Ok(StoredDelivery {
         id: uuid(codec::blob(row, 1)?)?,
         lane: lane.clone(),
@@ -281,7 +285,7 @@ fn delivery(
     })
 }
 
-fn unreadable(error: rusqlite::types::FromSqlError) -> ReadFault {
+fn unreadable(error: &rusqlite::types::FromSqlError) -> ReadFault {
     Damage(format!("a column can't be read: {error}")).into()
 }
 
