@@ -144,7 +144,7 @@ fn transition(
     expression(key, Scope::Event, &format!("{field}.key"), problems);
     expression(rank, Scope::Event, &format!("{field}.rank"), problems);
     if let Some(when) = reopen_when {
-        expression(when, Scope::Event, &format!("{field}.reopenWhen"), problems);
+        condition(when, Scope::Event, &format!("{field}.reopenWhen"), problems);
     }
     snapshot::Transition {
         key: key.clone(),
@@ -159,7 +159,7 @@ fn after(after: &spec::After, field: &str, problems: &mut Problems) -> snapshot:
     expression(key, Scope::Event, &format!("{field}.key"), problems);
     let unless = unless.as_ref().map(|spec::Unless { types, when }| {
         if let Some(when) = when {
-            expression(
+            condition(
                 when,
                 Scope::Unless,
                 &format!("{field}.unless.when"),
