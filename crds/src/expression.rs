@@ -68,6 +68,8 @@ pub enum Scope {
     Sent,
     /// `event`, and `first`: the event that started a wait.
     Unless,
+    /// `event` and `enriched`, what a rule's look-ups have found: its bodies.
+    Enriched,
 }
 
 /// A compiled expression.
@@ -80,6 +82,8 @@ pub struct Expression {
     paths: Vec<path::Path>,
     /// The variables that it names.
     variables: BTreeSet<String>,
+    /// The fields of `enriched` that it names; `None` stands for `enriched` as a whole.
+    enriched: Vec<Option<String>>,
 }
 
 /// Why a text is not an expression.
@@ -191,6 +195,11 @@ impl Expression {
                     got: value::describe(&**value),
                 })
         })
+    }
+
+    /// The look-ups that it names, in every way of writing them; `None` stands for all of them.
+    pub(crate) fn enriched(&self) -> impl Iterator<Item = Option<&str>> {
+        self.enriched.iter().map(Option::as_deref)
     }
 
     /// Evaluates, and reads the result before what it borrows is gone.

@@ -517,6 +517,9 @@ pub struct Rule {
     pub types: Vec<String>,
     /// CEL over `event`; `None` is true.
     pub when: Option<String>,
+    /// What is fetched for the bodies that name it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrich: Vec<Enrich>,
     /// States that never go back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transition: Option<Transition>,
@@ -525,6 +528,45 @@ pub struct Rule {
     pub after: Option<After>,
     /// A destination appears at most once.
     pub deliver: Vec<Deliver>,
+}
+
+/// Something that is fetched for an event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrich {
+    /// What bodies call it: `enriched.<name>`.
+    pub name: String,
+    /// A URL template over `event`; its host is written out.
+    pub url: String,
+    /// In capitals.
+    pub method: String,
+    /// Sent with each request.
+    pub headers: Vec<Header>,
+    /// Private ranges that it may reach, plain HTTP included.
+    pub private_networks: Vec<IpNet>,
+    /// The whole of a request, the wait for its turn included.
+    pub timeout: Duration,
+    /// How long an answer is used again; zero for not at all.
+    pub cache: Duration,
+    /// How long a failure is used again.
+    pub cache_failures: Duration,
+    /// Requests under way at once.
+    pub concurrency: u32,
+    /// Requests a second; `None` for no limit.
+    pub rate_limit: Option<RateLimit>,
+    /// What becomes of the delivery where it fails.
+    pub on_failure: OnEnrichFailure,
+}
+
+/// What to do where a look-up fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnEnrichFailure {
+    /// Deliver without it.
+    Continue,
+    /// Try again, as a delivery is.
+    Retry,
+    /// Give the delivery up.
+    DeadLetter,
 }
 
 /// What a rule sends, and where.

@@ -8,15 +8,19 @@
 //!   raw) and the braces of its maps.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
 
 use crate::expression::{self, EvalError, Expression, MAX_VALUE, Scope, Variables};
 
 mod scan;
+mod url;
 
 #[cfg(test)]
 mod tests;
+
+pub use url::UrlTemplate;
 
 /// A compiled template.
 #[derive(Debug)]
@@ -65,6 +69,14 @@ impl Template {
         } else {
             Err(errors)
         }
+    }
+
+    /// The look-ups that its expressions name; `None` among them stands for all.
+    #[must_use]
+    pub fn enriched(&self) -> BTreeSet<Option<&str>> {
+        let mut names = BTreeSet::new();
+        self.root.enriched(&mut names);
+        names
     }
 
     /// Renders it for an event.
@@ -143,6 +155,24 @@ fn compile_text(source: &str, scope: Scope) -> Result<Node, expression::Error> {
 }
 
 impl Node {
+    fn enriched<'a>(&'a self, names: &mut BTreeSet<Option<&'a str>>) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Expression(expression) => names.extend(expression.enriched()),
+            Self::Text(parts) => names.extend(
+                parts
+                    .iter()
+                    .filter_map(|part| match part {
+                        Part::Literal(_) => None,
+                        Part::Expression(expression) => Some(expression),
+                    })
+                    .flat_map(Expression::enriched),
+            ),
+            Self::List(nodes) => nodes.iter().for_each(|node| node.enriched(names)),
+            Self::Map(members) => members.iter().for_each(|(_, node)| node.enriched(names)),
+        }
+    }
+
     fn render(&self, variables: &Variables<'_>, room: &mut usize) -> Result<Json, EvalError> {
         match self {
             Self::Constant(value) => Ok(value.clone()),

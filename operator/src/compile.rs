@@ -32,6 +32,7 @@ mod conditions;
 mod context;
 mod destination;
 mod effective;
+mod enrich;
 mod headers;
 mod network;
 mod paths;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hookswitch_crds::expression::{self, Expression, Scope};
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::{self, Snapshot};
-use hookswitch_crds::template::{self, Template};
+use hookswitch_crds::template::{self, Template, UrlTemplate};
 use serde_json::Value as Json;
 use tokio::sync::watch;
 
@@ -177,12 +177,23 @@ pub struct Rule {
     pub types: Vec<String>,
     /// The condition.
     pub when: Option<Expression>,
+    /// What is fetched for bodies that name it.
+    pub enrich: Vec<Enrich>,
     /// States that never go back.
     pub transition: Option<Transition>,
     /// A wait before delivering.
     pub after: Option<After>,
     /// What to send.
     pub deliver: Vec<Deliver>,
+}
+
+/// A look-up of a rule.
+#[derive(Debug)]
+pub struct Enrich {
+    /// The resolved object.
+    pub spec: Arc<snapshot::Enrich>,
+    /// `spec.url`.
+    pub url: UrlTemplate,
 }
 
 /// A delivery of a rule.
@@ -198,6 +209,17 @@ pub struct Deliver {
     pub body: Option<Template>,
     /// One effect for each value of a key.
     pub once: Option<Once>,
+    /// The body as it is written, where it names look-ups.
+    pub enriched: Option<Enriched>,
+}
+
+/// A body that can be rendered only once look-ups have ended.
+#[derive(Debug)]
+pub struct Enriched {
+    /// The template as it is written.
+    pub source: serde_json::Value,
+    /// The look-ups of its rule that it names, by place.
+    pub look_ups: Vec<usize>,
 }
 
 /// The echo guard's expressions.
@@ -316,6 +338,18 @@ impl Route {
         let destination = |name: &str| destinations.iter().find(|it| it.name == name);
         let mut rules = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
+            let mut enrich = Vec::with_capacity(rule.enrich.len());
+            for spec in &rule.enrich {
+                let url = UrlTemplate::compile(&spec.url).map_err(|source| Error::Expression {
+                    route: key.clone(),
+                    rule: rule.name.clone(),
+                    source,
+                })?;
+                enrich.push(Enrich {
+                    spec: Arc::new(spec.clone()),
+                    url,
+                });
+            }
             let mut deliver = Vec::with_capacity(rule.deliver.len());
             for entry in &rule.deliver {
                 let destination =
@@ -324,8 +358,8 @@ impl Route {
                         rule: rule.name.clone(),
                         destination: entry.destination.clone(),
                     })?;
-                let template = |template: &Json| {
-                    Template::compile(template, Scope::Event).map_err(|errors| Error::Template {
+                let template = |template: &Json, scope| {
+                    Template::compile(template, scope).map_err(|errors| Error::Template {
                         route: key.clone(),
                         rule: rule.name.clone(),
                         errors,
@@ -334,14 +368,18 @@ impl Route {
                 let address = destination.address.as_deref().map(Json::from);
                 let once = entry.once.as_ref();
                 let once = once.map(|it| memory::once(key, rule, &entry.destination, it, &compile));
+                let address = address.as_ref().map(|it| template(it, Scope::Event));
+                let body = entry.body.as_ref().map(|it| template(it, Scope::Enriched));
+                let body = body.transpose()?;
                 deliver.push(Deliver {
+                    enriched: Enriched::of(body.as_ref(), entry, &rule.enrich),
                     lane: Lane {
                         route: key.clone(),
                         destination: entry.destination.clone(),
                     },
                     destination: Arc::clone(destination),
-                    address: address.as_ref().map(template).transpose()?,
-                    body: entry.body.as_ref().map(template).transpose()?,
+                    address: address.transpose()?,
+                    body,
                     once: once.transpose()?,
                 });
             }
@@ -353,6 +391,7 @@ impl Route {
                     .as_ref()
                     .map(|when| compile(&rule.name, when, Scope::Event))
                     .transpose()?,
+                enrich,
                 transition: rule
                     .transition
                     .as_ref()
@@ -383,6 +422,31 @@ impl Route {
             destinations,
             rules,
             echo,
+        })
+    }
+}
+
+impl Enriched {
+    /// What it takes to render a body later, where it names look-ups.
+    fn of(
+        body: Option<&Template>,
+        entry: &snapshot::Deliver,
+        enrich: &[snapshot::Enrich],
+    ) -> Option<Self> {
+        let named = body?.enriched();
+        if named.is_empty() {
+            return None;
+        }
+        let all = named.contains(&None);
+        let look_ups = enrich
+            .iter()
+            .enumerate()
+            .filter(|(_, look_up)| all || named.contains(&Some(look_up.name.as_str())))
+            .map(|(place, _)| place)
+            .collect();
+        Some(Self {
+            source: entry.body.clone()?,
+            look_ups,
         })
     }
 }

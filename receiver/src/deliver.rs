@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -37,6 +38,7 @@ use crate::wake::Wake;
 mod backoff;
 mod breaker;
 mod cloudevents;
+mod enrich;
 mod excerpt;
 mod kind;
 mod lane;
@@ -94,7 +96,7 @@ pub enum Error {
 pub async fn run(options: Options) -> Result<(), Error> {
     let network = Network::system()?;
     Engine::new(options, network, Arc::new(wire::Network))
-        .supervise()
+        .run()
         .await
 }
 
@@ -112,6 +114,8 @@ struct Engine {
     metrics: Metrics,
     clock: Clock,
     lanes: Wake<Lane>,
+    /// Lanes that may have got something whose look-ups are to be made.
+    unrendered: Wake<Lane>,
     network: Network,
     wire: Arc<dyn Wire>,
     shutdown: CancellationToken,
@@ -120,9 +124,12 @@ struct Engine {
     drained: CancellationToken,
 }
 
+/// Works a lane off, woken when there is something new.
+type Start = Box<dyn Fn(Lane, Arc<Notify>) -> BoxFuture<'static, ()> + Send>;
+
 /// The runners of all lanes that have work.
 struct Runners {
-    engine: Arc<Engine>,
+    start: Start,
     wakes: HashMap<Lane, Arc<Notify>>,
     tasks: JoinSet<Lane>,
 }
@@ -144,6 +151,7 @@ impl Engine {
             metrics,
             clock,
             lanes,
+            unrendered: Wake::default(),
             network,
             wire,
             shutdown,
@@ -152,12 +160,16 @@ impl Engine {
         })
     }
 
+    /// Delivers, and makes the look-ups of what is to be delivered.
+    async fn run(self: Arc<Self>) -> Result<(), Error> {
+        let look_ups = enrich::run(Arc::clone(&self));
+        tokio::try_join!(self.supervise(), look_ups).map(|((), ())| ())
+    }
+
     async fn supervise(self: Arc<Self>) -> Result<(), Error> {
-        let mut runners = Runners {
-            engine: Arc::clone(&self),
-            wakes: HashMap::new(),
-            tasks: JoinSet::new(),
-        };
+        let engine = Arc::clone(&self);
+        let mut runners =
+            Runners::new(move |lane, wake| Box::pin(lane::run(Arc::clone(&engine), lane, wake)));
         self.shutdown.run_until_cancelled(self.configured()).await;
         for lane in self.pending_lanes().await {
             runners.wake(lane);
@@ -165,11 +177,22 @@ impl Engine {
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => break,
-                lanes = self.lanes.take() => lanes.into_iter().for_each(|lane| runners.wake(lane)),
+                lanes = self.lanes.take() => {
+                    self.unrendered.add(lanes.iter().filter(|lane| self.looks_up(lane)));
+                    lanes.into_iter().for_each(|lane| runners.wake(lane));
+                }
                 Some(ended) = runners.tasks.join_next() => runners.ended(ended?),
             }
         }
-        runners.drain().await
+        runners.drain(&self).await
+    }
+
+    /// Whether a lane's deliveries may have look-ups.
+    fn looks_up(&self, lane: &Lane) -> bool {
+        let config = self.config.borrow();
+        let routes = config.as_ref().map(|config| &config.routes);
+        let route = routes.and_then(|routes| routes.get(&lane.route));
+        route.is_some_and(|route| route.rules.iter().any(|rule| !rule.enrich.is_empty()))
     }
 
     /// Waits for a configuration.
@@ -200,6 +223,14 @@ impl Engine {
 }
 
 impl Runners {
+    fn new(start: impl Fn(Lane, Arc<Notify>) -> BoxFuture<'static, ()> + Send + 'static) -> Self {
+        Self {
+            start: Box::new(start),
+            wakes: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
     /// Tells a lane's runner that there is something new; starts it where there is none.
     fn wake(&mut self, lane: Lane) {
         if let Some(wake) = self.wakes.get(&lane) {
@@ -208,9 +239,9 @@ impl Runners {
         }
         let wake = Arc::new(Notify::new());
         self.wakes.insert(lane.clone(), Arc::clone(&wake));
-        let engine = Arc::clone(&self.engine);
+        let running = (self.start)(lane.clone(), wake);
         self.tasks.spawn(async move {
-            lane::run(engine, lane.clone(), wake).await;
+            running.await;
             lane
         });
     }
@@ -228,9 +259,9 @@ impl Runners {
     }
 
     /// Waits for all runners, and tells them when the time is over.
-    async fn drain(mut self) -> Result<(), Error> {
-        let drained = self.engine.drained.clone();
-        let mut over = std::pin::pin!(sleep(self.engine.drain));
+    async fn drain(mut self, engine: &Engine) -> Result<(), Error> {
+        let drained = engine.drained.clone();
+        let mut over = std::pin::pin!(sleep(engine.drain));
         loop {
             tokio::select! {
                 ended = self.tasks.join_next() => match ended {

@@ -61,6 +61,10 @@ pub struct Metrics {
     pub delivery_attempt_seconds: HistogramVec,
     /// `hookswitch_event_delivery_seconds{route,destination}`: from accept to delivered.
     pub event_delivery_seconds: HistogramVec,
+    /// `hookswitch_look_ups_total{route,rule,look_up,outcome}`: `found`, `cached`, or why not.
+    pub look_ups: IntCounterVec,
+    /// `hookswitch_look_up_seconds{route,rule,look_up}`: one request.
+    pub look_up_seconds: HistogramVec,
     /// `hookswitch_circuit_open{route,destination}`: 1 while it is open.
     pub circuit_open: IntGaugeVec,
     /// `hookswitch_queue_depth{route,destination}`.
@@ -234,6 +238,17 @@ impl Metrics {
                 "From accept to delivered",
                 DELIVERY,
                 lane,
+            )?,
+            look_ups: make.counters(
+                "look_ups_total",
+                "Look-ups of bodies, by what came of them",
+                &["route", "rule", "look_up", "outcome"],
+            )?,
+            look_up_seconds: make.histograms(
+                "look_up_seconds",
+                "One request of a look-up",
+                ATTEMPT,
+                &["route", "rule", "look_up"],
             )?,
             circuit_open: make.gauges(
                 "circuit_open",

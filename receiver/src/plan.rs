@@ -6,9 +6,10 @@ use std::fmt;
 use bytes::Bytes;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::snapshot::DestinationKind;
+use hookswitch_crds::snapshot::{DestinationKind, OnEnrichFailure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::event::Disposition;
@@ -219,6 +220,52 @@ pub enum FrozenBody {
     Event,
     /// Rendered from a template.
     Rendered(Bytes),
+    /// An [`Unrendered`] one as JSON: it is rendered once its look-ups have ended, and never sent as
+    /// it is.
+    Unrendered(Bytes),
+}
+
+/// A body whose look-ups are still to be made. All that it takes but secrets is frozen with the plan,
+/// so that an edit of the route changes nothing of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unrendered {
+    /// The template.
+    pub body: Json,
+    /// Put into a whole `CloudEvents` envelope.
+    pub enveloped: bool,
+    /// The look-ups that the template names.
+    pub look_ups: Vec<LookUp>,
+    /// What to leave behind before it is sent, where it is a write-back under the echo guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<UnrenderedEcho>,
+    /// How often its look-ups have been tried in vain.
+    pub tries: u32,
+    /// Why the last time, as a bounded label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// A look-up of a body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LookUp {
+    /// Its name in the rule.
+    pub name: String,
+    /// What is asked for; `None` where the event has no value for the URL: it can only fail.
+    pub url: Option<String>,
+    /// What a failure does.
+    pub on_failure: OnEnrichFailure,
+}
+
+/// `loopGuard.echo.sent` of a body that is not rendered yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnrenderedEcho {
+    /// The expression.
+    pub sent: String,
+    /// How long the mark waits.
+    pub window: Duration,
 }
 
 /// Left behind before a write-back is sent, so that the event that it causes is recognised.
@@ -252,6 +299,8 @@ pub enum DeadReason {
     DestinationRemoved,
     /// An expression of the rule failed.
     RuleError,
+    /// A look-up of its body failed, and `onFailure` lets it not go on without.
+    LookUpFailed,
     /// The loop guard's `hops`.
     LoopHops,
     /// The loop guard's `rate`.
@@ -270,6 +319,7 @@ impl DeadReason {
             Self::Ambiguous => "ambiguous",
             Self::DestinationRemoved => "destination_removed",
             Self::RuleError => "rule_error",
+            Self::LookUpFailed => "look_up_failed",
             Self::LoopHops => "loop_hops",
             Self::LoopRate => "loop_rate",
             Self::Damaged => "damaged",

@@ -44,6 +44,7 @@ use crate::plan::{
 use crate::store::{GuardAnswer, GuardQuestion, StoredEvent};
 
 mod guard;
+mod late;
 mod once;
 mod render;
 mod rules;
@@ -56,6 +57,7 @@ pub mod why;
 pub(crate) mod tests;
 
 pub use guard::Overlay;
+pub use late::{Late, render_late};
 pub use render::again;
 pub use timer::{fire, firing_memories, firing_questions};
 

@@ -29,6 +29,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
@@ -38,8 +39,8 @@ use uuid::Uuid;
 
 use crate::event::Event;
 use crate::plan::{
-    DeadReason, Firing, FrozenBody, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan, Recalled,
-    Scope, Suppression, Verdict,
+    DeadReason, EchoMark, Firing, FrozenBody, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan,
+    Recalled, Scope, Suppression, Verdict,
 };
 
 pub mod archive;
@@ -136,7 +137,7 @@ pub fn delivery_bytes(delivery: &NewDelivery) -> u64 {
     let own = delivery.request.as_ref().map_or(0, |request| {
         let address = request.address.as_ref().map_or(0, String::len);
         let body = match &request.body {
-            FrozenBody::Rendered(body) => body.len(),
+            FrozenBody::Rendered(body) | FrozenBody::Unrendered(body) => body.len(),
             FrozenBody::Event => 0,
         };
         address + body
@@ -283,6 +284,36 @@ pub enum Next {
     Dead(DeadReason),
 }
 
+/// What has come of a delivery's look-ups.
+#[derive(Debug, Clone)]
+pub struct Render {
+    /// The delivery.
+    pub id: Uuid,
+    /// When.
+    pub at: Timestamp,
+    /// What becomes of it.
+    pub body: Rendered,
+}
+
+/// A body after its look-ups.
+#[derive(Debug, Clone)]
+pub enum Rendered {
+    /// It can be sent: frozen from now on.
+    Ready {
+        /// The bytes.
+        body: Bytes,
+        /// What to leave behind before it is sent.
+        echo: Option<EchoMark>,
+    },
+    /// The look-ups are to be tried again then.
+    Again {
+        /// The [`crate::plan::Unrendered`] body, as it is now.
+        body: Bytes,
+        /// When.
+        due: Timestamp,
+    },
+}
+
 /// How long to keep what is finished.
 #[derive(Debug, Clone)]
 pub struct Retention {
@@ -386,6 +417,11 @@ pub enum DeliveryState {
     /// Waits for its timer.
     Waits {
         /// When that is due.
+        due: Timestamp,
+    },
+    /// Waits for its look-ups, to be rendered.
+    Unrendered {
+        /// When they are tried next.
         due: Timestamp,
     },
     /// Waits for an earlier one of its subject.
@@ -524,6 +560,19 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// `JetStream`: an index in memory, rebuilt from `PLANS` and `OUTCOMES`.
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due>;
+
+    /// Deliveries of the lane whose look-ups are due at `now`, at most `limit`, with
+    /// [`FrozenBody::Unrendered`]. They count as pending, and what comes after one in its subject
+    /// waits for it.
+    ///
+    /// `JetStream`: the same index.
+    fn unrendered(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due>;
+
+    /// Makes durable what has come of look-ups; for each, whether the delivery was still unrendered. One
+    /// that is ready is due at once, in its subject's order. To give one up, [`Self::finish`] it.
+    ///
+    /// `JetStream`: a publish to `OUTCOMES.<lane>`, expecting the delivery's last revision.
+    fn render(&self, renders: Vec<Render>) -> Pending<'_, Vec<bool>>;
 
     /// Makes the start of attempts durable; for each claim, whether it was won. Echo marks are
     /// durable with it.

@@ -8,9 +8,9 @@ use hookswitch_receiver::config::{Config, Subscription};
 use hookswitch_receiver::event::Event;
 use hookswitch_receiver::extract::Extractor;
 use hookswitch_receiver::ingress::attributes;
-use hookswitch_receiver::plan::{FrozenBody, NewDelivery, Outcome, Plan};
+use hookswitch_receiver::plan::{FrozenBody, NewDelivery, Outcome, Plan, Unrendered};
 use hookswitch_receiver::route::why::{Asked, Part};
-use hookswitch_receiver::route::{Draft, Overlay};
+use hookswitch_receiver::route::{self, Draft, Overlay};
 use hookswitch_receiver::store::{GuardAnswer, StoredEvent};
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -194,11 +194,21 @@ fn fails(part: Part) -> Option<String> {
     }
 }
 
+/// A body as it is sent where none of its look-ups finds anything: nothing is asked here.
+fn without_look_ups(event: &Event, unrendered: &Bytes) -> Bytes {
+    let nothing = serde_json::Value::Object(serde_json::Map::new());
+    serde_json::from_slice::<Unrendered>(unrendered)
+        .ok()
+        .and_then(|unrendered| route::render_late(event, &unrendered, &nothing).ok())
+        .map_or_else(|| unrendered.clone(), |late| late.body)
+}
+
 fn delivery(planned: &NewDelivery, event: &Event) -> Delivery {
     let request = planned.request.as_ref();
     let body = request.map(|request| match &request.body {
-        FrozenBody::Event => &event.body,
-        FrozenBody::Rendered(body) => body,
+        FrozenBody::Event => event.body.clone(),
+        FrozenBody::Rendered(body) => body.clone(),
+        FrozenBody::Unrendered(body) => without_look_ups(event, body),
     });
     Delivery {
         to: planned.lane.to_string(),
@@ -207,8 +217,8 @@ fn delivery(planned: &NewDelivery, event: &Event) -> Delivery {
         address: request.and_then(|request| request.address.clone()),
         content_type: request.map(|request| request.content_type.clone()),
         body: body.map(|body| {
-            serde_json::from_slice(body)
-                .unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned().into())
+            serde_json::from_slice(&body)
+                .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
         }),
         dead: planned.dead.map(|reason| reason.label().to_owned()),
     }

@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::delivery::RateLimit;
 use super::destination::{Header, Method};
 use crate::duration::Duration;
 use crate::text;
@@ -23,7 +24,7 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Expression>")]
     pub when: Option<String>,
-    /// What is fetched before the rest, for expressions as enriched.<name>.
+    /// What is fetched once the rule has fired, for the bodies of deliver as enriched.<name>.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub enrich: Vec<Enrich>,
@@ -38,7 +39,7 @@ pub struct Rule {
     pub deliver: Vec<Deliver>,
 }
 
-/// Something that is fetched for an event.
+/// Something that is fetched for an event, where a body names it as enriched.<name>.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Enrich {
@@ -54,6 +55,17 @@ pub struct Enrich {
     /// How long an answer is used again. Default: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Duration>,
+    /// How long a failure is used again, so that what does not answer is not asked for each event.
+    /// Default: 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_failures: Option<Duration>,
+    /// How many requests may be under way at once. Default: 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub concurrency: Option<u32>,
+    /// The most requests. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// Continue without it, Retry, or DeadLetter. Default: Continue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnEnrichFailure>,

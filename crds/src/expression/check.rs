@@ -24,6 +24,7 @@ pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Exp
         bound: Vec::new(),
         paths: Vec::new(),
         variables: BTreeSet::new(),
+        enriched: Vec::new(),
         depth: 0,
     };
     checker.expression(&mut root, 1)?;
@@ -33,6 +34,7 @@ pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Exp
         depth: checker.depth,
         paths: checker.paths,
         variables: checker.variables,
+        enriched: checker.enriched,
     })
 }
 
@@ -122,6 +124,7 @@ struct Checker<'a> {
     bound: Vec<String>,
     paths: Vec<Path>,
     variables: BTreeSet<String>,
+    enriched: Vec<Option<String>>,
     depth: usize,
 }
 
@@ -148,11 +151,15 @@ impl Checker<'_> {
             Expr::Unspecified => Err(self.error(id, "an expression is missing here")),
             Expr::Literal(_) | Expr::Ident(_) => Ok(()),
             Expr::Select(select) => {
+                let mut named = None;
                 if let (true, Expr::Ident(name)) = (select.test, &select.operand.expr) {
                     self.attribute(select.operand.id, name, &select.field)?;
+                    named = Some(self.enriched.len());
                 }
                 let computed = Path::of(&select.operand).is_none();
                 self.expression(&mut select.operand, depth + 2)?;
+                // The variable behind `has()` does not stand alone.
+                self.enriched.truncate(named.unwrap_or(usize::MAX));
                 if computed {
                     wrap(&mut select.operand, names::PRESENT);
                 }
@@ -208,6 +215,8 @@ impl Checker<'_> {
         self.variable(id, path.variable())?;
         if let Some(attribute) = path.attribute() {
             self.attribute(id, path.variable(), attribute)?;
+        } else if path.variable() == "enriched" {
+            self.enriched.push(None);
         }
         self.paths.push(path);
         Ok(())
@@ -216,11 +225,20 @@ impl Checker<'_> {
     fn variable(&mut self, id: u64, name: &str) -> Result<(), Error> {
         self.variables.insert(name.to_owned());
         match (name, self.scope) {
-            ("event", _) | ("request", Scope::Sent) | ("first", Scope::Unless) => {
+            ("event", _)
+            | ("request", Scope::Sent)
+            | ("first", Scope::Unless)
+            | ("enriched", Scope::Enriched) => {
                 return Ok(());
             }
             ("first", _) => {
                 return Err(self.error(id, "`first` is known in `after.unless.when` only"));
+            }
+            ("enriched", _) => {
+                return Err(self.error(
+                    id,
+                    "`enriched` is known in the bodies of a rule that has `enrich`: look-ups are made once the rule has fired",
+                ));
             }
             ("request", _) => {
                 return Err(self.error(id, "`request` is known in `loopGuard.echo.sent` only"));
@@ -243,7 +261,11 @@ impl Checker<'_> {
     }
 
     /// A field of `event` itself must be one of its attributes.
-    fn attribute(&self, id: u64, variable: &str, attribute: &str) -> Result<(), Error> {
+    fn attribute(&mut self, id: u64, variable: &str, attribute: &str) -> Result<(), Error> {
+        if variable == "enriched" && !self.bound.iter().any(|name| name == variable) {
+            self.enriched.push(Some(attribute.to_owned()));
+            return Ok(());
+        }
         if !matches!(variable, "event" | "first")
             || ATTRIBUTES.contains(&attribute)
             || self.bound.iter().any(|name| name == variable)
@@ -268,7 +290,15 @@ impl Checker<'_> {
             && let (Expr::Ident(name), Expr::Literal(LiteralValue::String(field))) =
                 (&operand.expr, &field.expr)
         {
-            self.attribute(operand.id, name, field.inner())?;
+            let (name, field) = (name.clone(), field.inner().to_owned());
+            self.attribute(operand.id, &name, &field)?;
+            if name == "enriched" && !self.bound.contains(&name) {
+                // The variable itself is looked at below, as if it stood alone.
+                let before = self.enriched.len();
+                self.all(&mut call.args, depth)?;
+                self.enriched.truncate(before);
+                return Ok(());
+            }
         }
         // The parser's own functions have signs in their names that no expression can spell.
         let spelled = call

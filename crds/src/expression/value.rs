@@ -19,6 +19,7 @@ pub struct Variables<'a> {
     event: Arc<dyn Val + 'a>,
     request: Option<Arc<dyn Val + 'a>>,
     first: Option<Arc<dyn Val + 'a>>,
+    enriched: Option<Arc<dyn Val + 'a>>,
 }
 
 impl<'a> Variables<'a> {
@@ -45,6 +46,7 @@ impl<'a> Variables<'a> {
             event: Arc::new(CelMap::from(event)),
             request: None,
             first: None,
+            enriched: None,
         }
     }
 
@@ -58,6 +60,21 @@ impl<'a> Variables<'a> {
             event: self.event.clone(),
             request: Some(Arc::from(from_json(request))),
             first: self.first.clone(),
+            enriched: self.enriched.clone(),
+        }
+    }
+
+    /// The same with `enriched`: an object with a member for each look-up that has found something.
+    #[must_use]
+    pub fn with_enriched<'b>(&self, enriched: &'b Json) -> Variables<'b>
+    where
+        'a: 'b,
+    {
+        Variables {
+            event: self.event.clone(),
+            request: self.request.clone(),
+            first: self.first.clone(),
+            enriched: Some(Arc::from(from_json(enriched))),
         }
     }
 
@@ -71,6 +88,7 @@ impl<'a> Variables<'a> {
             event: self.event.clone(),
             request: self.request.clone(),
             first: Some(Variables::new(first).event),
+            enriched: self.enriched.clone(),
         }
     }
 
@@ -80,6 +98,7 @@ impl<'a> Variables<'a> {
             "event" => Some(&*self.event),
             "request" => self.request.as_deref(),
             "first" => self.first.as_deref(),
+            "enriched" => self.enriched.as_deref(),
             _ => None,
         }
     }

@@ -24,7 +24,7 @@ use super::network;
 use super::problems::Problems;
 use super::secrets::Use;
 
-mod http;
+pub(super) mod http;
 mod slack;
 mod telegram;
 mod text;
@@ -277,14 +277,7 @@ fn delivery(delivery: Option<&spec::Delivery>, defaults: Defaults) -> snapshot::
             Some(spec::OnAmbiguous::Retry | spec::OnAmbiguous::Search) => OnAmbiguous::Retry,
             None => defaults.on_ambiguous,
         },
-        rate_limit: rate_limit
-            .map(
-                |spec::RateLimit { per_second, burst }| snapshot::RateLimit {
-                    per_second,
-                    burst: burst.unwrap_or(1),
-                },
-            )
-            .or(defaults.rate_limit),
+        rate_limit: rate_limit.map(self::rate_limit).or(defaults.rate_limit),
         ordering: match ordering {
             Some(spec::Ordering::PerSubject) => snapshot::Ordering::PerSubject,
             Some(spec::Ordering::None) | None => snapshot::Ordering::None,
@@ -293,5 +286,13 @@ fn delivery(delivery: Option<&spec::Delivery>, defaults: Defaults) -> snapshot::
             failures: failures.unwrap_or(BREAKER_FAILURES),
             open_for: open_for.unwrap_or(BREAKER_OPEN_FOR),
         },
+    }
+}
+
+pub(super) fn rate_limit(limit: spec::RateLimit) -> snapshot::RateLimit {
+    let spec::RateLimit { per_second, burst } = limit;
+    snapshot::RateLimit {
+        per_second,
+        burst: burst.unwrap_or(1),
     }
 }

@@ -15,7 +15,7 @@ use hookswitch_crds::template::Template;
 
 use super::context::Context;
 use super::problems::Problems;
-use super::{destination, unsupported};
+use super::{destination, enrich, unsupported};
 
 /// Senders whose events a write-back would only echo.
 const GUARDED_SENDERS: [&str; 2] = ["agent", "system"];
@@ -80,8 +80,10 @@ pub(super) fn resolve(
         .map(|it| (it.name.as_str(), it))
         .collect();
     let rules = rules.iter().enumerate();
-    let rules =
-        rules.map(|(index, it)| rule(it, &format!("spec.rules[{index}]"), &named, problems));
+    let rules = rules.map(|(index, it)| {
+        let field = format!("spec.rules[{index}]");
+        rule(it, &field, &named, context, problems)
+    });
     let entry = snapshot::Route {
         origin,
         subscriptions: Vec::new(),
@@ -99,13 +101,14 @@ fn rule(
     rule: &spec::Rule,
     field: &str,
     destinations: &BTreeMap<&str, &spec::Destination>,
+    context: &Context<'_>,
     problems: &mut Problems,
 ) -> snapshot::Rule {
     let spec::Rule {
         name,
         types,
         when,
-        enrich: _,
+        enrich,
         transition,
         after,
         deliver,
@@ -116,17 +119,49 @@ fn rule(
     let transition = transition.as_ref();
     let transition = transition.map(|it| self::transition(it, field, problems));
     let after = after.as_ref().map(|it| self::after(it, field, problems));
-    let deliver = deliver.iter().enumerate().map(|(index, it)| {
+    let mut named = BTreeSet::new();
+    let resolved_deliver = deliver.iter().enumerate().map(|(index, it)| {
         let field = format!("{field}.deliver[{index}]");
+        named.extend(body(it.body.as_ref(), enrich, &field, problems));
         self::deliver(it, &field, destinations, problems)
     });
+    let deliver = resolved_deliver.collect();
+    let named = named.iter().map(String::as_str).collect();
+    enrich::unused(enrich, &named, field, problems);
     snapshot::Rule {
         name: name.clone(),
         types: types.clone(),
         when: when.clone(),
+        enrich: enrich::resolve(enrich, field, context, problems),
         transition,
         after,
-        deliver: deliver.collect(),
+        deliver,
+    }
+}
+
+/// Compiles a body, to know that receivers can; gives the look-ups that it names.
+fn body(
+    body: Option<&serde_json::Value>,
+    enrich: &[spec::Enrich],
+    field: &str,
+    problems: &mut Problems,
+) -> BTreeSet<String> {
+    match body.map(|it| Template::compile(it, Scope::Enriched)) {
+        None => BTreeSet::new(),
+        Some(Ok(template)) => {
+            let named = enrich::named(&template, enrich, &format!("{field}.body"), problems);
+            named.into_iter().map(str::to_owned).collect()
+        }
+        Some(Err(errors)) => {
+            for error in errors {
+                problems.refused(
+                    format!("{field}.body{}", path(&error.pointer)),
+                    reason::INVALID_EXPRESSION,
+                    error.source.message,
+                );
+            }
+            BTreeSet::new()
+        }
     }
 }
 
@@ -200,15 +235,6 @@ fn deliver(
                 known.join(", ")
             ),
         );
-    }
-    if let Some(Err(errors)) = body.as_ref().map(|it| Template::compile(it, Scope::Event)) {
-        for error in errors {
-            problems.refused(
-                format!("{field}.body{}", path(&error.pointer)),
-                reason::INVALID_EXPRESSION,
-                error.source.message,
-            );
-        }
     }
     let once = once.as_ref().map(|spec::Once { key, window }| {
         expression(key, Scope::Event, &format!("{field}.once.key"), problems);

@@ -32,10 +32,6 @@ pub(super) fn refuse(spec: &EventRouteSpec, problems: &mut Problems) {
             on_ambiguous == Some(OnAmbiguous::Search),
         );
     }
-    for (index, rule) in spec.rules.iter().enumerate() {
-        let field = |name: &str| format!("spec.rules[{index}].{name}");
-        refuse(field("enrich"), !rule.enrich.is_empty());
-    }
 }
 
 /// The kinds of destination that are not served, and whether a destination is of one.

@@ -177,6 +177,7 @@ pub(super) fn delivery(
     let (name, due, reason) = match state {
         DeliveryState::Pending { due } => ("pending", Some(*due), None),
         DeliveryState::Waits { due } => ("waits", Some(*due), None),
+        DeliveryState::Unrendered { due } => ("unrendered", Some(*due), None),
         DeliveryState::Blocked => ("blocked", None, None),
         DeliveryState::Claimed => ("claimed", None, None),
         DeliveryState::Delivered => ("delivered", None, None),
@@ -229,6 +230,7 @@ fn waits_for(
     };
     match state {
         DeliveryState::Waits { .. } => Some("timer"),
+        DeliveryState::Unrendered { .. } => Some("look_ups"),
         DeliveryState::Blocked => Some("earlier"),
         DeliveryState::Pending { .. } if !config.lanes.contains_key(lane) => Some("destination"),
         DeliveryState::Pending { .. } => circuit().then_some("circuit"),
@@ -239,7 +241,7 @@ fn waits_for(
 fn request(request: &FrozenRequest, event: &StoredEvent, bodies: bool) -> view::Request {
     let (bytes, is_event) = match &request.body {
         FrozenBody::Event => (&event.event.body, true),
-        FrozenBody::Rendered(bytes) => (bytes, false),
+        FrozenBody::Rendered(bytes) | FrozenBody::Unrendered(bytes) => (bytes, false),
     };
     view::Request {
         method: request.method.clone(),

@@ -25,7 +25,7 @@ use super::{cloudevents, sign};
 use crate::plan::FrozenBody;
 use crate::store::{Answer, StoredDelivery};
 
-mod url;
+pub(super) mod url;
 
 /// What we call ourselves, unless a header of the destination says otherwise.
 const USER_AGENT: &str = concat!("hookswitch/", env!("CARGO_PKG_VERSION"));
@@ -220,6 +220,12 @@ impl Target {
         let body: Bytes = match &frozen.body {
             FrozenBody::Event => event.body.clone(),
             FrozenBody::Rendered(body) => body.clone(),
+            FrozenBody::Unrendered(_) => {
+                return Err(Fault {
+                    reason: reason::INTERNAL,
+                    detail: "the body is not rendered yet".to_owned(),
+                });
+            }
         };
         let id = delivery.id.to_string();
         let mut headers = self.headers.clone();
@@ -261,7 +267,7 @@ impl Target {
 }
 
 /// The destination's own headers, with the values of their secrets.
-fn headers(http: &snapshot::Http, secrets: &mut Secrets) -> Result<HeaderMap, Held> {
+pub(super) fn headers(http: &snapshot::Http, secrets: &mut Secrets) -> Result<HeaderMap, Held> {
     let mut headers = HeaderMap::new();
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     for snapshot::Header { name, value } in &http.headers {

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use crate::event::{Disposition, Event};
 
-mod bench;
+pub(super) mod bench;
 mod kinds;
 mod lanes;
-mod memory;
+pub(super) mod memory;
 mod outcomes;
 mod server;
 mod sockets;

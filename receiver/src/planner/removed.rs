@@ -3,8 +3,9 @@
 //! - They wait: who removed a subscription by mistake, or renames it back, loses nothing.
 //! - They are seen: a warning when the planner finds that they wait, `hookswitch_events_waiting` and its
 //!   age for as long as they do.
-//! - They don't stay for ever: once the subscription has been gone for as long as dead letters are kept,
-//!   each gets a plan that sets it aside as [`Disposition::SubscriptionRemoved`], with a log line and a count in `hookswitch_events_unmatched_total`. From then on it is finished history: `explain` shows it,
+//! - They don't stay for ever: once the subscription has been gone for as long as dead letters are kept
+//!   ([`ORPHANED`]), each gets a plan that sets it aside as [`Disposition::SubscriptionRemoved`], with a log
+//!   line and a count in `hookswitch_events_unmatched_total`. From then on it is finished history: `explain` shows it,
 //!   and the purge takes it after the retention of such.
 //!
 //! Since when it is gone, the store knows ([`store::Waiting::removed_since`]): it survives restarts.

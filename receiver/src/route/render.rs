@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
 use crate::event::Event;
-use crate::plan::{FrozenBody, FrozenRequest, Lane};
+use crate::plan::{FrozenBody, FrozenRequest, Lane, Unrendered};
 
 /// What JSON is sent as.
 const JSON: &str = "application/json";
@@ -83,6 +83,36 @@ pub(super) fn request(
         address,
         body,
     }
+}
+
+/// The request to a destination whose body is rendered later.
+pub(super) fn unrendered(
+    destination: &Destination,
+    address: Option<String>,
+    body: &Unrendered,
+) -> FrozenRequest {
+    let format = destination.http.format;
+    let content_type = if body.enveloped { CLOUD_EVENT } else { JSON };
+    // Texts, numbers and flags: it can't fail.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    FrozenRequest {
+        kind: destination.kind,
+        method: destination.http.method.clone(),
+        content_type: content_type.to_owned(),
+        cloud_event_headers: format == Format::CloudEventsBinary,
+        address,
+        body: FrozenBody::Unrendered(Bytes::from(body)),
+    }
+}
+
+/// The bytes of a body that was rendered later.
+pub(super) fn late(event: &Event, enveloped: bool, body: &Json) -> Bytes {
+    let body = if enveloped {
+        envelope(event, Some(body)).to_string()
+    } else {
+        body.to_string()
+    };
+    Bytes::from(body)
 }
 
 fn rendered(body: &Json) -> FrozenBody {

@@ -4,13 +4,16 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use hookswitch_crds::expression::{EvalError, Expression, Variables};
+use hookswitch_crds::snapshot::Format;
 use hookswitch_crds::template;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{self, Subscription};
 use crate::event::Event;
-use crate::plan::{EchoMark, FrozenRequest, Lane, Outcome, Verdict};
+use crate::plan::{
+    EchoMark, FrozenRequest, Lane, LookUp, Outcome, Unrendered, UnrenderedEcho, Verdict,
+};
 use crate::store::StoredEvent;
 
 use super::stateful::Stateful;
@@ -135,9 +138,7 @@ fn decide_rule(
         let claim = match once::draft(facts.event, entry.once.as_ref(), || facts.variables()) {
             Ok(claim) => claim,
             Err(error) => {
-                if verdict.outcome != Outcome::Error {
-                    verdict.outcome = outcome_of(&error);
-                }
+                verdict.outcome = worse(verdict.outcome, &error);
                 note(
                     &mut verdict.detail,
                     &format!("{}: once.key: {error}", destination.name),
@@ -146,6 +147,26 @@ fn decide_rule(
                 continue;
             }
         };
+        if let Some(enriched) = &entry.enriched {
+            let mut draft = broken_draft(facts, rule, entry);
+            match address(facts, entry) {
+                Ok(address) => {
+                    let detail = &mut verdict.detail;
+                    let body = unrendered(route, rule, facts, entry, enriched, detail);
+                    draft.request = Some(render::unrendered(destination, address, &body));
+                    draft.once = claim;
+                }
+                Err(error) => {
+                    verdict.outcome = worse(verdict.outcome, &error);
+                    note(
+                        &mut verdict.detail,
+                        &format!("{}: address: {error}", destination.name),
+                    );
+                }
+            }
+            deliveries.push(draft);
+            continue;
+        }
         match render_body(facts, entry) {
             Ok((request, body)) => {
                 let echo = match route.echo.as_ref().filter(|_| destination.writes_back) {
@@ -165,10 +186,7 @@ fn decide_rule(
                 deliveries.push(draft);
             }
             Err(error) => {
-                // The worse of the rule's outcomes is its verdict.
-                if verdict.outcome != Outcome::Error {
-                    verdict.outcome = outcome_of(&error);
-                }
+                verdict.outcome = worse(verdict.outcome, &error);
                 note(
                     &mut verdict.detail,
                     &format!("{}: body: {error}", destination.name),
@@ -184,6 +202,15 @@ fn outcome_of(error: &EvalError) -> Outcome {
     match error {
         EvalError::MissingField(_) => Outcome::MissingField,
         EvalError::Type { .. } | EvalError::Failed(_) => Outcome::Error,
+    }
+}
+
+/// The worse of a rule's outcomes is its verdict.
+fn worse(before: Outcome, error: &EvalError) -> Outcome {
+    if before == Outcome::Error {
+        before
+    } else {
+        outcome_of(error)
     }
 }
 
@@ -210,6 +237,43 @@ fn broken_draft(facts: &Facts<'_>, rule: &config::Rule, entry: &config::Deliver)
     }
 }
 
+/// A body whose look-ups are still to be made. A URL that the event has no value for
+/// is a failed look-up, and is noted.
+fn unrendered(
+    route: &config::Route,
+    rule: &config::Rule,
+    facts: &Facts<'_>,
+    entry: &config::Deliver,
+    enriched: &config::Enriched,
+    detail: &mut Option<String>,
+) -> Unrendered {
+    let look_ups = enriched.look_ups.iter().filter_map(|place| {
+        let config::Enrich { spec, url } = rule.enrich.get(*place)?;
+        let url = url.render(facts.variables());
+        if let Err(error) = &url {
+            note(detail, &format!("enrich {}: url: {error}", spec.name));
+        }
+        Some(LookUp {
+            name: spec.name.clone(),
+            url: url.ok(),
+            on_failure: spec.on_failure,
+        })
+    });
+    let echo = route.spec.loop_guard.echo.as_ref();
+    let echo = echo.filter(|_| entry.destination.writes_back);
+    Unrendered {
+        body: enriched.source.clone(),
+        enveloped: entry.destination.http.format == Format::CloudEventsStructured,
+        look_ups: look_ups.collect(),
+        echo: echo.map(|echo| UnrenderedEcho {
+            sent: echo.sent.clone(),
+            window: echo.window,
+        }),
+        tries: 0,
+        failed: None,
+    }
+}
+
 /// The request, and the rendered body where the entry has one.
 fn render_body(
     facts: &Facts<'_>,
@@ -220,13 +284,18 @@ fn render_body(
         .as_ref()
         .map(|body| body.render(facts.variables()))
         .transpose()?;
-    let address = entry
+    let address = address(facts, entry)?;
+    let request = render::request(facts.event, &entry.destination, address, body.as_ref());
+    Ok((request, body))
+}
+
+/// The part of the address that depends on the event, where there is one.
+fn address(facts: &Facts<'_>, entry: &config::Deliver) -> Result<Option<String>, EvalError> {
+    entry
         .address
         .as_ref()
         .map(|address| render::address(address, facts.variables()))
-        .transpose()?;
-    let request = render::request(facts.event, &entry.destination, address, body.as_ref());
-    Ok((request, body))
+        .transpose()
 }
 
 /// The mark that a write-back leaves; `request` is its body, or the event's data.
@@ -245,7 +314,11 @@ fn sent_mark(
     }))
 }
 
-fn digest(expression: &Expression, variables: &Variables<'_>) -> Result<[u8; 32], EvalError> {
+/// SHA-256 of an expression's text.
+pub(super) fn digest(
+    expression: &Expression,
+    variables: &Variables<'_>,
+) -> Result<[u8; 32], EvalError> {
     let value = expression.evaluate(variables)?;
     Ok(Sha256::digest(template::text(&value).as_bytes()).into())
 }

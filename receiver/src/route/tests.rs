@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::*;
 use crate::config::Config;
 use crate::event::Event;
-use crate::plan::{FrozenBody, Guard, Outcome, Recalled};
+use crate::plan::{FrozenBody, Guard, Outcome, Recalled, Unrendered};
 
 mod guards;
 mod once;
@@ -141,6 +141,7 @@ fn body(delivery: &NewDelivery) -> Json {
     match &delivery.request.as_ref().unwrap().body {
         FrozenBody::Rendered(body) => serde_json::from_slice(body).unwrap(),
         FrozenBody::Event => panic!("the event's own body"),
+        FrozenBody::Unrendered(_) => panic!("a body that is rendered later"),
     }
 }
 

@@ -46,7 +46,8 @@ use self::state::{Shared, State, lock};
 use self::writer::{Operation, Reply, Writer, closed_error};
 use super::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue, Waiting,
+    Pending, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats, TimersDue,
+    Waiting,
 };
 use crate::metrics::Metrics;
 use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
@@ -180,6 +181,23 @@ impl Embedded {
         }
     }
 
+    /// What waits in a lane and is due. What is damaged is condemned on the way.
+    async fn waiting_in(
+        &self,
+        what: read::For,
+        lane: Lane,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Due, Error> {
+        let (due, damaged) = self
+            .read(move |connection| read::due(connection, what, &lane, now, limit))
+            .await?;
+        if !damaged.is_empty() {
+            self.ask(|reply| Operation::Condemn(damaged, reply)).await?;
+        }
+        Ok(due)
+    }
+
     fn works(&self) -> Result<(), Error> {
         match self.shared.stopped.get() {
             None => Ok(()),
@@ -308,16 +326,15 @@ impl Store for Embedded {
     }
 
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
-        let lane = lane.clone();
-        Box::pin(async move {
-            let (due, damaged) = self
-                .read(move |connection| read::due(connection, &lane, now, limit))
-                .await?;
-            if !damaged.is_empty() {
-                self.ask(|reply| Operation::Condemn(damaged, reply)).await?;
-            }
-            Ok(due)
-        })
+        Box::pin(self.waiting_in(read::For::Attempt, lane.clone(), now, limit))
+    }
+
+    fn unrendered(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
+        Box::pin(self.waiting_in(read::For::LookUps, lane.clone(), now, limit))
+    }
+
+    fn render(&self, renders: Vec<Render>) -> Pending<'_, Vec<bool>> {
+        Box::pin(self.ask(|reply| Operation::Render(renders, reply)))
     }
 
     fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>> {

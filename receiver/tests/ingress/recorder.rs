@@ -7,7 +7,8 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 use hookswitch_receiver::store::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue, Waiting,
+    Pending, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats, TimersDue,
+    Waiting,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -148,6 +149,14 @@ impl Store for Recorder {
     }
 
     fn due(&self, _: &Lane, _: Timestamp, _: usize) -> Pending<'_, Due> {
+        unimplemented!()
+    }
+
+    fn unrendered(&self, _: &Lane, _: Timestamp, _: usize) -> Pending<'_, Due> {
+        unimplemented!()
+    }
+
+    fn render(&self, _: Vec<Render>) -> Pending<'_, Vec<bool>> {
         unimplemented!()
     }
 

@@ -83,6 +83,7 @@ async fn event_types_are_labels_only_where_somebody_names_them() {
         name: "new".into(),
         types: vec!["conversation.created".into()],
         when: None,
+        enrich: vec![],
         transition: None,
         after: None,
         deliver: vec![],

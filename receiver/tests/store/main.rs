@@ -22,3 +22,5 @@ mod random;
 mod size;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod unrendered;

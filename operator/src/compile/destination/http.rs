@@ -118,7 +118,7 @@ fn signing_secrets(
     secrets
 }
 
-fn method(method: Option<spec::Method>) -> String {
+pub(in crate::compile) fn method(method: Option<spec::Method>) -> String {
     match method {
         Some(spec::Method::Get) => "GET",
         Some(spec::Method::Put) => "PUT",

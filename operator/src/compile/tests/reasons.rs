@@ -316,6 +316,62 @@ fn cases() -> Vec<Case> {
         ),
         route(
             DELIVER,
+            "enrich: [{name: profile, http: {url: 'https://a.example/${event.data.id}'}}]\n    deliver: [{destination: tickets, body: {x: '${enriched.?profil}'}}]",
+            Effect::Refused,
+            reason::INVALID_EXPRESSION,
+            "spec.rules[0].deliver[0].body",
+            "the rule has no look-up profil: use one of profile",
+        ),
+        route(
+            DELIVER,
+            "deliver: [{destination: tickets, body: {x: '${enriched.profile.name}'}}]",
+            Effect::Refused,
+            reason::INVALID_EXPRESSION,
+            "spec.rules[0].deliver[0].body",
+            "add it to enrich",
+        ),
+        route(
+            "types: [conversation.created]",
+            "when: enriched.profile.vip\n    enrich: [{name: profile, http: {url: 'https://a.example/'}}]",
+            Effect::Refused,
+            reason::INVALID_EXPRESSION,
+            "spec.rules[0].when",
+            "once the rule has fired",
+        ),
+        route(
+            DELIVER,
+            "enrich: [{name: profile, http: {url: 'https://a.example/${evnt.id}'}}]\n    deliver: [{destination: tickets, body: '${enriched}'}]",
+            Effect::Refused,
+            reason::INVALID_EXPRESSION,
+            "spec.rules[0].enrich[0].http.url",
+            "evnt",
+        ),
+        route(
+            DELIVER,
+            "enrich: [{name: profile, http: {url: 'https://10.0.0.1/'}}]\n    deliver: [{destination: tickets, body: '${enriched}'}]",
+            Effect::Refused,
+            reason::NETWORK_NOT_ALLOWED,
+            "spec.rules[0].enrich[0].http.url",
+            "allowPrivateNetwork: true",
+        ),
+        route(
+            DELIVER,
+            "enrich: [{name: profile, http: {url: 'https://a.example/', headers: [{name: Authorization, secretRef: {name: none, key: token}}]}}]\n    deliver: [{destination: tickets, body: '${enriched}'}]",
+            Effect::Unresolved,
+            reason::SECRET_NOT_FOUND,
+            "spec.rules[0].enrich[0].http.headers[0].secretRef",
+            "support/none",
+        ),
+        route(
+            DELIVER,
+            "enrich: [{name: profile, http: {url: 'https://a.example/'}}]\n    deliver: [{destination: tickets}]",
+            Effect::Warning,
+            reason::ACCEPTED,
+            "spec.rules[0].enrich[0]",
+            "put ${enriched.?profile} where",
+        ),
+        route(
+            DELIVER,
             "deliver: [{destination: tickets}]\n  loopGuard: {echo: {sent: request.text, received: request.text}}",
             Effect::Refused,
             reason::INVALID_EXPRESSION,
@@ -441,7 +497,6 @@ fn cases() -> Vec<Case> {
 #[test]
 fn what_is_not_served_yet_is_refused_and_never_passed_over() {
     const TICKETS: &str = "{name: tickets, http: {url: 'https://crm.example.com/tickets'}}";
-    const DELIVER: &str = "deliver: [{destination: tickets}]";
     for (from, to, field) in [
         (
             "destinations:",
@@ -467,11 +522,6 @@ fn what_is_not_served_yet_is_refused_and_never_passed_over() {
             TICKETS,
             "{name: tickets, nats: {url: 'tls://nats.example:4222', subject: a}}",
             "spec.destinations[0].nats",
-        ),
-        (
-            DELIVER,
-            "enrich: [{name: profile, http: {url: 'https://a.example'}}]\n    deliver: [{destination: tickets}]",
-            "spec.rules[0].enrich",
         ),
     ] {
         let compiled = compiled(&edited(&all(&[SUBSCRIPTION, ROUTE]), from, to));

@@ -21,7 +21,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':');
 
 /// The URL, where it may be used. A name in it is checked when it is resolved.
-pub(super) fn resolve(http: &snapshot::Http, secrets: &mut Secrets) -> Result<Url, Held> {
+pub(in crate::deliver) fn resolve(
+    http: &snapshot::Http,
+    secrets: &mut Secrets,
+) -> Result<Url, Held> {
     let url = match &http.auth {
         Auth::Url(secret) => secret_url(secret, secrets)?,
         Auth::Path(secret) => secret_path(&http.url, secret, secrets)?,

@@ -35,38 +35,39 @@ use crate::store::{DeliveryState, StoredDelivery, StoredEvent};
 use crate::wake::Wake;
 
 /// An engine that runs.
-pub(super) struct Bench {
-    pub(super) store: Arc<Memory>,
-    pub(super) script: Arc<Script>,
-    pub(super) config: watch::Sender<Option<Arc<Config>>>,
-    pub(super) lanes: Wake<Lane>,
-    pub(super) metrics: Metrics,
-    pub(super) clock: Clock,
-    pub(super) start: Instant,
-    pub(super) shutdown: CancellationToken,
+pub(in crate::deliver) struct Bench {
+    pub(in crate::deliver) store: Arc<Memory>,
+    pub(in crate::deliver) script: Arc<Script>,
+    pub(in crate::deliver) config: watch::Sender<Option<Arc<Config>>>,
+    pub(in crate::deliver) lanes: Wake<Lane>,
+    pub(in crate::deliver) unrendered: Wake<Lane>,
+    pub(in crate::deliver) metrics: Metrics,
+    pub(in crate::deliver) clock: Clock,
+    pub(in crate::deliver) start: Instant,
+    pub(in crate::deliver) shutdown: CancellationToken,
     engine: JoinHandle<Result<(), Error>>,
     next_id: u128,
 }
 
 /// A request that reached the script.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) at: Duration,
-    pub(super) request: Arc<Outgoing>,
+pub(in crate::deliver) struct Seen {
+    pub(in crate::deliver) at: Duration,
+    pub(in crate::deliver) request: Arc<Outgoing>,
 }
 
 impl Seen {
     /// A header's text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::deliver) fn header(&self, name: &str) -> Option<&str> {
         self.request.headers.get(name)?.to_str().ok()
     }
 }
 
 /// What the script does with the request that comes as the n-th (from 0) to a host.
-pub(super) type Step = Arc<dyn Fn(usize) -> (Duration, Reply) + Send + Sync>;
+pub(in crate::deliver) type Step = Arc<dyn Fn(usize) -> (Duration, Reply) + Send + Sync>;
 
 /// Answers in place of the network, a host at a time.
-pub(super) struct Script {
+pub(in crate::deliver) struct Script {
     start: Instant,
     steps: Mutex<HashMap<String, Step>>,
     seen: Mutex<BTreeMap<String, Vec<Seen>>>,
@@ -74,7 +75,7 @@ pub(super) struct Script {
 
 impl Script {
     /// Answers of a host.
-    pub(super) fn on(
+    pub(in crate::deliver) fn on(
         &self,
         host: &str,
         step: impl Fn(usize) -> (Duration, Reply) + Send + Sync + 'static,
@@ -84,13 +85,13 @@ impl Script {
     }
 
     /// What has reached a host.
-    pub(super) fn seen(&self, host: &str) -> Vec<Seen> {
+    pub(in crate::deliver) fn seen(&self, host: &str) -> Vec<Seen> {
         let seen = self.seen.lock().unwrap();
         seen.get(host).cloned().unwrap_or_default()
     }
 
     /// When each request reached the host, in seconds from the start.
-    pub(super) fn seconds(&self, host: &str) -> Vec<u64> {
+    pub(in crate::deliver) fn seconds(&self, host: &str) -> Vec<u64> {
         self.seen(host)
             .iter()
             .map(|seen| seen.at.as_secs())
@@ -129,12 +130,12 @@ impl Wire for Script {
 }
 
 /// An answer.
-pub(super) fn status(status: u16) -> Reply {
+pub(in crate::deliver) fn status(status: u16) -> Reply {
     answer(status, &[], "")
 }
 
 /// An answer with headers and a body.
-pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
+pub(in crate::deliver) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);
@@ -146,7 +147,7 @@ pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Reply
 }
 
 /// No answer to a request that was sent.
-pub(super) fn no_answer(reason: &'static str) -> Reply {
+pub(in crate::deliver) fn no_answer(reason: &'static str) -> Reply {
     Reply::NoAnswer(Fault {
         reason,
         detail: "scripted".to_owned(),
@@ -154,7 +155,7 @@ pub(super) fn no_answer(reason: &'static str) -> Reply {
 }
 
 /// No connection.
-pub(super) fn not_sent() -> Reply {
+pub(in crate::deliver) fn not_sent() -> Reply {
     Reply::NotSent(Fault {
         reason: reason::CONNECT,
         detail: "scripted".to_owned(),
@@ -162,7 +163,7 @@ pub(super) fn not_sent() -> Reply {
 }
 
 /// At once.
-pub(super) const AT_ONCE: Duration = Duration::ZERO;
+pub(in crate::deliver) const AT_ONCE: Duration = Duration::ZERO;
 
 /// Finds nothing.
 struct Nowhere;
@@ -178,7 +179,7 @@ impl Lookup for Nowhere {
 }
 
 /// The lane of route `support/crm` to a destination.
-pub(super) fn lane(destination: &str) -> Lane {
+pub(in crate::deliver) fn lane(destination: &str) -> Lane {
     Lane {
         route: ObjectKey::new("support", "crm"),
         destination: destination.to_owned(),
@@ -186,7 +187,7 @@ pub(super) fn lane(destination: &str) -> Lane {
 }
 
 /// A destination at `https://{name}/hook`.
-pub(super) fn destination(name: &str, delivery: Delivery) -> Destination {
+pub(in crate::deliver) fn destination(name: &str, delivery: Delivery) -> Destination {
     Destination {
         name: name.to_owned(),
         kind: DestinationKind::Http,
@@ -206,7 +207,7 @@ pub(super) fn destination(name: &str, delivery: Delivery) -> Destination {
 }
 
 /// A configuration with these destinations.
-pub(super) fn config(destinations: Vec<Destination>) -> Arc<Config> {
+pub(in crate::deliver) fn config(destinations: Vec<Destination>) -> Arc<Config> {
     let lanes = destinations
         .into_iter()
         .map(|destination| (lane(&destination.name), Arc::new(destination)));
@@ -217,7 +218,7 @@ pub(super) fn config(destinations: Vec<Destination>) -> Arc<Config> {
 }
 
 /// Settings with another answer to ambiguity.
-pub(super) fn on_ambiguous(on_ambiguous: OnAmbiguous) -> Delivery {
+pub(in crate::deliver) fn on_ambiguous(on_ambiguous: OnAmbiguous) -> Delivery {
     Delivery {
         on_ambiguous,
         ..settings()
@@ -226,12 +227,12 @@ pub(super) fn on_ambiguous(on_ambiguous: OnAmbiguous) -> Delivery {
 
 impl Bench {
     /// Starts an engine for these destinations.
-    pub(super) fn new(destinations: Vec<Destination>) -> Self {
+    pub(in crate::deliver) fn new(destinations: Vec<Destination>) -> Self {
         Self::with(destinations, Memory::default())
     }
 
     /// The same with what a store holds already.
-    pub(super) fn with(destinations: Vec<Destination>, store: Memory) -> Self {
+    pub(in crate::deliver) fn with(destinations: Vec<Destination>, store: Memory) -> Self {
         let start = Instant::now();
         let store = Arc::new(store);
         let script = Arc::new(Script {
@@ -255,12 +256,14 @@ impl Bench {
         };
         let network = Network::new(RootCertStore::empty(), Arc::new(Nowhere)).unwrap();
         let engine = Engine::new(options, network, script.clone());
+        let unrendered = engine.unrendered.clone();
         Self {
-            engine: tokio::spawn(engine.supervise()),
+            engine: tokio::spawn(engine.run()),
             store,
             script,
             config,
             lanes,
+            unrendered,
             metrics,
             clock,
             start,
@@ -270,17 +273,21 @@ impl Bench {
     }
 
     /// Plans a delivery now.
-    pub(super) fn plan(&mut self, destination: &str) -> Uuid {
+    pub(in crate::deliver) fn plan(&mut self, destination: &str) -> Uuid {
         self.plan_in_order(destination, None)
     }
 
     /// Plans several.
-    pub(super) fn plan_many(&mut self, destination: &str, count: usize) -> Vec<Uuid> {
+    pub(in crate::deliver) fn plan_many(&mut self, destination: &str, count: usize) -> Vec<Uuid> {
         (0..count).map(|_| self.plan(destination)).collect()
     }
 
     /// Plans a delivery that goes in order.
-    pub(super) fn plan_in_order(&mut self, destination: &str, subject: Option<&str>) -> Uuid {
+    pub(in crate::deliver) fn plan_in_order(
+        &mut self,
+        destination: &str,
+        subject: Option<&str>,
+    ) -> Uuid {
         self.next_id += 1;
         let delivery = delivery(self.next_id, destination, self.clock.now());
         let id = delivery.id;
@@ -303,25 +310,25 @@ impl Bench {
     }
 
     /// Replaces the configuration.
-    pub(super) fn configure(&self, destinations: Vec<Destination>) {
+    pub(in crate::deliver) fn configure(&self, destinations: Vec<Destination>) {
         self.config.send_replace(Some(config(destinations)));
     }
 
     /// Lets virtual time pass, with all that happens in it.
-    pub(super) async fn pass(&self, time: Duration) {
+    pub(in crate::deliver) async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
         self.quiet().await;
     }
 
     /// Lets everything that can happen now happen.
-    pub(super) async fn quiet(&self) {
+    pub(in crate::deliver) async fn quiet(&self) {
         for _ in 0..200 {
             tokio::task::yield_now().await;
         }
     }
 
     /// Passes time until a delivery is in a state.
-    pub(super) async fn until(&self, id: Uuid, state: impl Fn(DeliveryState) -> bool) {
+    pub(in crate::deliver) async fn until(&self, id: Uuid, state: impl Fn(DeliveryState) -> bool) {
         let reached = async {
             loop {
                 let changed = self.store.changed.notified();
@@ -340,7 +347,7 @@ impl Bench {
     }
 
     /// Stops the engine, and waits for its end.
-    pub(super) async fn stop(self) -> Arc<Memory> {
+    pub(in crate::deliver) async fn stop(self) -> Arc<Memory> {
         self.shutdown.cancel();
         self.engine.await.unwrap().unwrap();
         self.store
@@ -348,7 +355,7 @@ impl Bench {
 }
 
 /// A delivery of [`event`], planned and due then.
-pub(super) fn delivery(id: u128, destination: &str, at: Timestamp) -> StoredDelivery {
+pub(in crate::deliver) fn delivery(id: u128, destination: &str, at: Timestamp) -> StoredDelivery {
     StoredDelivery {
         id: Uuid::from_u128(id),
         lane: lane(destination),

@@ -11,32 +11,32 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
+use crate::plan::{Firing, FrozenBody, Lane, MemoryKey, Plan, Recalled, Scope};
 use crate::store::{
     Accepted, Claim, DeliveryState, Due, Error, Finish, GuardAnswer, GuardQuestion, History,
-    LaneStats, NewEvent, Next, Pending, Purged, RemovedTimers, Retention, Store, StoredDelivery,
-    StoredEvent, TimerStats, TimersDue, Waiting,
+    LaneStats, NewEvent, Next, Pending, Purged, RemovedTimers, Render, Rendered, Retention, Store,
+    StoredDelivery, StoredEvent, TimerStats, TimersDue, Waiting,
 };
 
 /// The store.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(in crate::deliver) struct Memory {
     rows: Mutex<Vec<Row>>,
     /// So many calls of `finish` fail.
-    pub(super) failing_finishes: AtomicUsize,
+    pub(in crate::deliver) failing_finishes: AtomicUsize,
     /// Told when deliveries end or are put off.
-    pub(super) changed: Notify,
+    pub(in crate::deliver) changed: Notify,
     /// Calls of `due`.
-    pub(super) reads: AtomicUsize,
+    pub(in crate::deliver) reads: AtomicUsize,
 }
 
 /// A delivery.
 #[derive(Clone)]
-pub(super) struct Row {
-    pub(super) delivery: StoredDelivery,
-    pub(super) ordered_by: Option<String>,
-    pub(super) state: DeliveryState,
-    pub(super) finishes: Vec<Finish>,
+pub(in crate::deliver) struct Row {
+    pub(in crate::deliver) delivery: StoredDelivery,
+    pub(in crate::deliver) ordered_by: Option<String>,
+    pub(in crate::deliver) state: DeliveryState,
+    pub(in crate::deliver) finishes: Vec<Finish>,
 }
 
 impl Row {
@@ -50,8 +50,12 @@ impl Row {
 
 impl Memory {
     /// Plans a delivery.
-    pub(super) fn add(&self, delivery: StoredDelivery, ordered_by: Option<&str>) {
-        let state = DeliveryState::Pending { due: delivery.due };
+    pub(in crate::deliver) fn add(&self, delivery: StoredDelivery, ordered_by: Option<&str>) {
+        let due = delivery.due;
+        let state = match delivery.request.body {
+            FrozenBody::Unrendered(_) => DeliveryState::Unrendered { due },
+            _ => DeliveryState::Pending { due },
+        };
         self.rows().push(Row {
             delivery,
             ordered_by: ordered_by.map(str::to_owned),
@@ -61,7 +65,7 @@ impl Memory {
     }
 
     /// A delivery, as it is now.
-    pub(super) fn row(&self, id: Uuid) -> Row {
+    pub(in crate::deliver) fn row(&self, id: Uuid) -> Row {
         let rows = self.rows();
         rows.iter()
             .find(|row| row.delivery.id == id)
@@ -70,7 +74,7 @@ impl Memory {
     }
 
     /// How many deliveries are in a state.
-    pub(super) fn count(&self, state: impl Fn(DeliveryState) -> bool) -> usize {
+    pub(in crate::deliver) fn count(&self, state: impl Fn(DeliveryState) -> bool) -> usize {
         self.rows().iter().filter(|row| state(row.state)).count()
     }
 
@@ -107,6 +111,51 @@ impl Store for Memory {
         due.ready.sort_by_key(|delivery| delivery.due);
         due.ready.truncate(limit);
         ready(Ok(due))
+    }
+
+    fn unrendered(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
+        let mut found = Due::default();
+        for row in self.rows().iter().filter(|row| row.delivery.lane == *lane) {
+            match row.state {
+                DeliveryState::Unrendered { due } if due <= now => {
+                    found.ready.push(row.delivery.clone());
+                }
+                DeliveryState::Unrendered { due } => {
+                    found.next = Some(found.next.map_or(due, |next| next.min(due)));
+                }
+                _ => {}
+            }
+        }
+        found.ready.truncate(limit);
+        ready(Ok(found))
+    }
+
+    fn render(&self, renders: Vec<Render>) -> Pending<'_, Vec<bool>> {
+        let mut rows = self.rows();
+        let rendered = renders
+            .into_iter()
+            .map(|render| {
+                let row = rows.iter_mut().find(|row| row.delivery.id == render.id);
+                let Some(row) =
+                    row.filter(|row| matches!(row.state, DeliveryState::Unrendered { .. }))
+                else {
+                    return false;
+                };
+                match render.body {
+                    Rendered::Ready { body, .. } => {
+                        row.state = DeliveryState::Pending { due: render.at };
+                        row.delivery.request.body = FrozenBody::Rendered(body);
+                    }
+                    Rendered::Again { body, due } => {
+                        row.state = DeliveryState::Unrendered { due };
+                        row.delivery.request.body = FrozenBody::Unrendered(body);
+                    }
+                }
+                true
+            })
+            .collect();
+        self.changed.notify_waiters();
+        ready(Ok(rendered))
     }
 
     fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>> {

@@ -16,7 +16,8 @@ use crate::plan::{
 };
 use crate::store::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, RemovedTimers, Retention, Store, StoredEvent, TimerStats, TimersDue, Waiting,
+    Pending, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats, TimersDue,
+    Waiting,
 };
 
 /// Where a test makes the store fail.
@@ -288,6 +289,14 @@ impl Store for Memory {
     }
 
     fn due(&self, _: &Lane, _: Timestamp, _: usize) -> Pending<'_, Due> {
+        unused()
+    }
+
+    fn unrendered(&self, _: &Lane, _: Timestamp, _: usize) -> Pending<'_, Due> {
+        unused()
+    }
+
+    fn render(&self, _: Vec<Render>) -> Pending<'_, Vec<bool>> {
         unused()
     }
 

@@ -170,3 +170,97 @@ fn order_is_kept_for_those_with_a_subject_where_it_is_wanted() {
     assert_eq!(of(&ordered, &without), None);
     assert_eq!(of(&destination("d"), &with), None);
 }
+
+#[test]
+fn r50_a_body_that_names_a_look_up_is_frozen_with_its_url_and_rendered_later() {
+    let look_up = |name: &str| {
+        json!({
+            "name": name, "url": format!("https://api.example/{name}/${{event.data.user}}"),
+            "method": "GET", "headers": [], "privateNetworks": [], "timeout": "2s", "cache": "0s",
+            "cacheFailures": "10s", "concurrency": 16, "rateLimit": null, "onFailure": "Continue",
+        })
+    };
+    let template =
+        json!({"name": "${enriched.?profile.?name.orValue('?')}", "n": "${event.data.n}"});
+    let mut rule = rule(
+        "r",
+        &[],
+        None,
+        &json!([
+            {"destination": "crm", "body": template},
+            {"destination": "qa", "body": {"n": "${event.data.n}"}},
+        ]),
+    );
+    rule["enrich"] = json!([look_up("profile"), look_up("unused")]);
+    let destinations = json!([destination("crm"), destination("qa")]);
+    let subscription = subscription(vec![route_of("r", &key(), &destinations, &json!([rule]))]);
+
+    let planned = plan(&subscription, event("x", &json!({"user": "a/b", "n": 1})));
+    let [crm, qa] = planned.deliveries.as_slice() else {
+        panic!("{:?}", planned.deliveries);
+    };
+    assert_eq!(
+        body(qa),
+        json!({"n": 1}),
+        "what names none is rendered at once"
+    );
+    let FrozenBody::Unrendered(bytes) = &crm.request.as_ref().unwrap().body else {
+        panic!("{crm:?}");
+    };
+    let unrendered: Unrendered = serde_json::from_slice(bytes).unwrap();
+    let names: Vec<_> = unrendered
+        .look_ups
+        .iter()
+        .map(|it| it.name.as_str())
+        .collect();
+    assert_eq!(names, ["profile"], "only what is named is looked up");
+    assert_eq!(
+        unrendered.look_ups[0].url.as_deref(),
+        Some("https://api.example/profile/a%2Fb")
+    );
+
+    let event = event("x", &json!({"user": "a/b", "n": 1}));
+    let late = |enriched: &Json| {
+        let late = render_late(&event, &unrendered, enriched).unwrap();
+        serde_json::from_slice::<Json>(&late.body).unwrap()
+    };
+    assert_eq!(
+        late(&json!({"profile": {"name": "Ada"}})),
+        json!({"name": "Ada", "n": 1})
+    );
+    assert_eq!(
+        late(&json!({"profile": {"name": null}})),
+        json!({"name": "?", "n": 1})
+    );
+    assert_eq!(late(&json!({})), json!({"name": "?", "n": 1}));
+}
+
+#[test]
+fn r51_an_event_without_what_the_url_needs_is_delivered_without_the_look_up() {
+    let look_up = json!({
+        "name": "profile", "url": "https://api.example/${event.data.user}",
+        "method": "GET", "headers": [], "privateNetworks": [], "timeout": "2s", "cache": "0s",
+        "cacheFailures": "10s", "concurrency": 16, "rateLimit": null, "onFailure": "Continue",
+    });
+    let body = json!({"name": "${enriched.?profile.?name.orValue('?')}"});
+    let mut rule = rule(
+        "r",
+        &[],
+        None,
+        &json!([{"destination": "crm", "body": body}]),
+    );
+    rule["enrich"] = json!([look_up]);
+    let route = route_of("r", &key(), &json!([destination("crm")]), &json!([rule]));
+    let planned = plan(&subscription(vec![route]), event("x", &json!({})));
+    let FrozenBody::Unrendered(bytes) = &planned.deliveries[0].request.as_ref().unwrap().body
+    else {
+        panic!("{planned:?}");
+    };
+    let unrendered: Unrendered = serde_json::from_slice(bytes).unwrap();
+    assert_eq!(unrendered.look_ups[0].url, None);
+    assert_eq!(planned.deliveries[0].dead, None);
+    assert_eq!(
+        planned.verdicts[0].detail.as_deref(),
+        Some("enrich profile: url: the event has no field `event.data.user`")
+    );
+}

@@ -30,6 +30,8 @@ const LAST_TRIES: usize = 20;
 
 /// Delivery states in the file.
 pub(super) mod state {
+    /// Waits for its look-ups: its body is to be rendered.
+    pub(crate) const UNRENDERED: i64 = -1;
     /// Waits until it is due.
     pub(crate) const READY: i64 = 0;
     /// Waits for an earlier one of its chain.
@@ -56,7 +58,7 @@ const DISPOSITIONS: [Disposition; 8] = [
     Disposition::SubscriptionRemoved,
 ];
 /// Their places are what the file holds: add at the end only.
-const DEAD_REASONS: [DeadReason; 8] = [
+const DEAD_REASONS: [DeadReason; 9] = [
     DeadReason::Refused,
     DeadReason::GaveUp,
     DeadReason::Ambiguous,
@@ -65,6 +67,7 @@ const DEAD_REASONS: [DeadReason; 8] = [
     DeadReason::LoopHops,
     DeadReason::LoopRate,
     DeadReason::Damaged,
+    DeadReason::LookUpFailed,
 ];
 
 /// Microseconds since 1970, rounded down.
@@ -298,6 +301,9 @@ struct Shape {
     /// What is kept of each delivery begins with its address.
     #[serde(default)]
     addressed: bool,
+    /// What is kept as the body is a template with its look-ups.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unrendered: bool,
 }
 
 /// A request without its body.
@@ -307,8 +313,9 @@ pub(super) fn shape(request: &FrozenRequest) -> String {
         method: request.method.clone(),
         content_type: request.content_type.clone(),
         cloud_event_headers: request.cloud_event_headers,
-        rendered: matches!(request.body, FrozenBody::Rendered(_)),
+        rendered: request.body != FrozenBody::Event,
         addressed: request.address.is_some(),
+        unrendered: matches!(request.body, FrozenBody::Unrendered(_)),
     };
     // Plain text and flags: it can't fail.
     serde_json::to_string(&shape).unwrap_or_default()
@@ -319,7 +326,7 @@ pub(super) fn shape(request: &FrozenRequest) -> String {
 pub(super) fn own(request: &FrozenRequest) -> Option<Cow<'_, [u8]>> {
     let body = match &request.body {
         FrozenBody::Event => None,
-        FrozenBody::Rendered(body) => Some(body.as_ref()),
+        FrozenBody::Rendered(body) | FrozenBody::Unrendered(body) => Some(body.as_ref()),
     };
     let Some(address) = &request.address else {
         return body.map(Cow::Borrowed);
@@ -360,10 +367,10 @@ pub(super) fn request(shape: &str, own: Option<(&[u8], &[u8])>) -> Result<Frozen
         content_type: shape.content_type,
         cloud_event_headers: shape.cloud_event_headers,
         address,
-        body: if shape.rendered {
-            FrozenBody::Rendered(Bytes::copy_from_slice(body))
-        } else {
-            FrozenBody::Event
+        body: match (shape.rendered, shape.unrendered) {
+            (true, true) => FrozenBody::Unrendered(Bytes::copy_from_slice(body)),
+            (true, false) => FrozenBody::Rendered(Bytes::copy_from_slice(body)),
+            (false, _) => FrozenBody::Event,
         },
     })
 }
@@ -383,6 +390,9 @@ pub(super) fn delivery_state(
     reason: Option<i64>,
 ) -> Result<DeliveryState, Damage> {
     Ok(match state {
+        state::UNRENDERED => DeliveryState::Unrendered {
+            due: timestamp(due)?,
+        },
         state::READY => DeliveryState::Pending {
             due: timestamp(due)?,
         },

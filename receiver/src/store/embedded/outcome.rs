@@ -2,12 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::codec::{Tries, micros, reason_code, seq_of, state};
+use super::codec::{self, Tries, micros, reason_code, seq_of, span, state};
 use super::fault::ReadFault;
 use super::plan::{delete_mark, settle};
 use super::state::State;
-use crate::plan::DeadReason;
-use crate::store::{Claim, Finish, Next};
+use crate::plan::{DeadReason, FrozenBody};
+use crate::store::{Claim, Finish, Next, Render, Rendered};
 
 /// What is known of a delivery before its claim or finish.
 struct Current {
@@ -116,6 +116,75 @@ impl State {
 }
 
 impl State {
+    /// Writes down what has come of a delivery's look-ups, where it still waits for them.
+    pub(super) fn render(
+        &mut self,
+        connection: &Connection,
+        render: &Render,
+    ) -> Result<bool, ReadFault> {
+        let found: Option<(i64, i64, Option<i64>, String, Vec<u8>, Vec<u8>)> = connection
+            .prepare_cached(
+                "SELECT d.key, d.subscription, d.chain, ifnull(h.shape, d.shape), b.digest, b.body \
+                 FROM delivery d INDEXED BY delivery_id LEFT JOIN shape h ON h.id = d.shape \
+                 JOIN rendered b ON b.key = d.key WHERE d.id = ? AND d.state <> 3 AND d.state = -1",
+            )?
+            .query_row([render.id.as_bytes()], |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                ))
+            })
+            .optional()?;
+        let Some((key, subscription, chain, shape, digest, before)) = found else {
+            return Ok(false);
+        };
+        let Ok(mut request) = codec::request(&shape, Some((&digest, &before))) else {
+            self.condemn(connection, key)?;
+            return Ok(false);
+        };
+        match &render.body {
+            Rendered::Again { body, due } => {
+                request.body = FrozenBody::Unrendered(body.clone());
+                connection
+                    .prepare_cached("UPDATE delivery SET due = ? WHERE key = ?")?
+                    .execute((micros(*due), key))?;
+            }
+            Rendered::Ready { body, echo } => {
+                request.body = FrozenBody::Rendered(body.clone());
+                let shape = self.shape(connection, &codec::shape(&request))?;
+                let state = if is_behind(connection, chain, key)? {
+                    state::BLOCKED
+                } else {
+                    state::READY
+                };
+                connection
+                    .prepare_cached(
+                        "UPDATE delivery SET state = ?, shape = ?, due = ?, echo = ?, echo_window = ? \
+                         WHERE key = ?",
+                    )?
+                    .execute((
+                        state,
+                        shape,
+                        micros(render.at),
+                        echo.map(|echo| echo.key),
+                        echo.map(|echo| span(echo.window)),
+                        key,
+                    ))?;
+            }
+        }
+        let own = codec::own(&request).unwrap_or_default();
+        connection
+            .prepare_cached("UPDATE rendered SET digest = ?, body = ? WHERE key = ?")?
+            .execute((codec::short_digest(&[&own]), own.as_ref(), key))?;
+        self.release_bytes(subscription, codec::counted(before.len()));
+        self.add_bytes(subscription, codec::counted(own.len()));
+        Ok(true)
+    }
+
     /// Moves a delivery whose row is damaged to the dead letters. Reads nothing of it that may be
     /// what is damaged, and forgets its attempts.
     pub(super) fn condemn(&mut self, connection: &Connection, key: i64) -> Result<(), ReadFault> {
@@ -152,6 +221,19 @@ fn end(
         )?
         .execute((state, at, reason, current.tries.text(), current.key))?;
     unblock(connection, current.chain)
+}
+
+/// Whether an earlier one of the chain is not finished.
+fn is_behind(connection: &Connection, chain: Option<i64>, key: i64) -> Result<bool, ReadFault> {
+    let Some(chain) = chain else {
+        return Ok(false);
+    };
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM delivery INDEXED BY delivery_chain \
+             WHERE chain = ? AND state <= 2 AND chain IS NOT NULL AND key < ? LIMIT 1",
+        )?
+        .exists((chain, key))?)
 }
 
 /// Lets the first of a chain go, where it waited for what has just ended.

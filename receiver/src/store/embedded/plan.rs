@@ -202,6 +202,7 @@ impl State {
             // Why it is dead is told when its timer fires.
             reason if waits.is_some() => (state::WAITS, None, reason.map(reason_code)),
             Some(reason) => (state::DEAD, Some(planned_at), Some(reason_code(reason))),
+            None if is_unrendered(delivery) => (state::UNRENDERED, None, None),
             None if is_pending(connection, chain)? => (state::BLOCKED, None, None),
             None => (state::READY, None, None),
         };
@@ -319,6 +320,32 @@ fn has_marks(connection: &Connection, append: &Append) -> Result<bool, ReadFault
         }
     }
     Ok(true)
+}
+
+/// Where a delivery that is let go stands: its look-ups come first, then what is before it in its chain.
+pub(super) fn first_state(
+    connection: &Connection,
+    key: i64,
+    chain: Option<i64>,
+) -> Result<i64, ReadFault> {
+    let unrendered: Option<bool> = connection
+        .prepare_cached(
+            "SELECT ifnull(h.shape, d.shape) LIKE '%\"unrendered\":true%' \
+             FROM delivery d LEFT JOIN shape h ON h.id = d.shape WHERE d.key = ?",
+        )?
+        .query_row([key], |row| row.get(0))?;
+    Ok(if unrendered == Some(true) {
+        state::UNRENDERED
+    } else if is_pending(connection, chain)? {
+        state::BLOCKED
+    } else {
+        state::READY
+    })
+}
+
+fn is_unrendered(delivery: &NewDelivery) -> bool {
+    let body = delivery.request.as_ref().map(|request| &request.body);
+    matches!(body, Some(FrozenBody::Unrendered(_)))
 }
 
 /// Whether a delivery of the chain is not finished.

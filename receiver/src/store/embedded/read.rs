@@ -16,7 +16,7 @@ use super::fault::{Damage, ReadFault};
 use super::remove::Victims;
 use super::state;
 use super::timer;
-use crate::plan::{DeadReason, FrozenRequest, Lane};
+use crate::plan::{DeadReason, FrozenBody, FrozenRequest, Lane};
 use crate::store::{
     DeliveryRecord, DeliveryState, Due, GuardAnswer, GuardQuestion, History, LaneStats, PlanRecord,
     Retention, StoredDelivery, StoredEvent, Waiting, event_bytes,
@@ -205,13 +205,34 @@ fn lane_id(connection: &Connection, lane: &Lane) -> Result<Option<i64>, ReadFaul
         .optional()?)
 }
 
+/// What waits in a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum For {
+    /// For an attempt.
+    Attempt,
+    /// For its look-ups.
+    LookUps,
+}
+
+impl For {
+    /// The condition of the index that holds them, and its name.
+    const fn index(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Attempt => ("state = 0", "delivery_due"),
+            Self::LookUps => ("state = -1", "delivery_unrendered"),
+        }
+    }
+}
+
 /// Deliveries of a lane that are due, and the keys of those whose rows are damaged.
 pub(super) fn due(
     connection: &Connection,
+    what: For,
     lane: &Lane,
     now: Timestamp,
     limit: usize,
 ) -> Result<(Due, Vec<i64>), ReadFault> {
+    let (state, index) = what.index();
     let Some(id) = lane_id(connection, lane)? else {
         return Ok((Due::default(), Vec::new()));
     };
@@ -219,14 +240,14 @@ pub(super) fn due(
     let mut events: HashMap<i64, Arc<StoredEvent>> = HashMap::new();
     let mut due = Due::default();
     let mut damaged = Vec::new();
-    let mut find = connection.prepare_cached(
+    let mut find = connection.prepare_cached(&format!(
         "SELECT d.key, d.id, r.name, ifnull(h.shape, d.shape), b.digest, b.body, d.attempts, d.planned_at, d.due, d.interrupted, d.tries \
-         FROM delivery d INDEXED BY delivery_due \
+         FROM delivery d INDEXED BY {index} \
          LEFT JOIN rule r ON r.id = d.rule \
          LEFT JOIN shape h ON h.id = d.shape \
          LEFT JOIN rendered b ON b.key = d.key \
-         WHERE d.state = 0 AND d.lane = ? AND d.due <= ? ORDER BY d.due, d.key LIMIT ?",
-    )?;
+         WHERE d.{state} AND d.lane = ? AND d.due <= ? ORDER BY d.due, d.key LIMIT ?",
+    ))?;
     let mut rows = find.query((id, now, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     while let Some(row) = rows.next()? {
         let key: i64 = row.get(0)?;
@@ -241,9 +262,9 @@ pub(super) fn due(
         }
     }
     let next: Option<i64> = connection
-        .prepare_cached(
-            "SELECT min(due) FROM delivery INDEXED BY delivery_due WHERE state = 0 AND lane = ? AND due > ?",
-        )?
+        .prepare_cached(&format!(
+            "SELECT min(due) FROM delivery INDEXED BY {index} WHERE {state} AND lane = ? AND due > ?",
+        ))?
         .query_row((id, now), |row| row.get(0))?;
     due.next = next.map(timestamp).transpose()?;
     due.damaged = codec::counted(damaged.len());
@@ -410,7 +431,8 @@ fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<DeliveryRecord>, 
             rule: row.get(4)?,
             request: match state {
                 DeliveryState::Dead(DeadReason::Damaged) => None,
-                _ => request(row, 5)?,
+                _ => request(row, 5)?
+                    .filter(|request| !matches!(request.body, FrozenBody::Unrendered(_))),
             },
             planned_at: timestamp(row.get(12)?)?,
             state,

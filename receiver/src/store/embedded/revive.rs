@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::codec::{PLACES, end_key, first_key, int, micros, state};
 use super::fault::ReadFault;
-use super::plan::is_pending;
+use super::plan::first_state;
 use super::state::State;
 use crate::plan::{NewDelivery, Part, Remember, Scope};
 use crate::store::archive::{DeadChange, Replay};
@@ -47,11 +47,7 @@ impl State {
         let Some(dead) = dead(connection, change)?.filter(|dead| dead.rendered) else {
             return Ok(false);
         };
-        let state = if is_pending(connection, dead.chain)? {
-            state::BLOCKED
-        } else {
-            state::READY
-        };
+        let state = first_state(connection, dead.key, dead.chain)?;
         let at = micros(change.at);
         connection
             .prepare_cached(

@@ -133,7 +133,7 @@ CREATE TABLE delivery (
     lane INTEGER NOT NULL,
     rule INTEGER NOT NULL,
     shape ANY,                           -- a row of `shape`, or the shape itself, or nothing: it could not be rendered
-    state INTEGER NOT NULL,              -- 0 ready, 1 blocked, 2 claimed, 3 delivered, 4 dead, 5 waits for a timer
+    state INTEGER NOT NULL,              -- -1 waits for its look-ups, 0 ready, 1 blocked, 2 claimed, 3 delivered, 4 dead, 5 waits for a timer
     attempts INTEGER NOT NULL,
     interrupted INTEGER NOT NULL,
     planned_at INTEGER NOT NULL,
@@ -147,6 +147,7 @@ CREATE TABLE delivery (
 ) STRICT;
 CREATE INDEX delivery_id ON delivery (id) WHERE state <> 3;
 CREATE INDEX delivery_due ON delivery (lane, due) WHERE state = 0;
+CREATE INDEX delivery_unrendered ON delivery (lane, due) WHERE state = -1;
 CREATE INDEX delivery_pending ON delivery (lane) WHERE state <= 2;
 CREATE INDEX delivery_claimed ON delivery (state) WHERE state = 2;
 CREATE INDEX delivery_chain ON delivery (chain) WHERE state <= 2 AND chain IS NOT NULL;

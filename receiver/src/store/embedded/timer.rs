@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::codec::{self, end_key, first_key, int, micros, reason_code, span, timestamp, unsigned};
 use super::fault::{Damage, Fault, ReadFault};
 use super::memory;
-use super::plan::{is_pending, settle};
+use super::plan::{first_state, settle};
 use super::remove::remove_rendered;
 use super::state::State;
 use crate::plan::{
@@ -266,11 +266,7 @@ impl State {
         at: i64,
         write_back: Option<&WriteBack>,
     ) -> Result<(), ReadFault> {
-        let state = if is_pending(connection, row.chain)? {
-            codec::state::BLOCKED
-        } else {
-            codec::state::READY
-        };
+        let state = first_state(connection, row.key, row.chain)?;
         connection
             .prepare_cached(
                 "UPDATE delivery SET state = ?1, planned_at = ?2, due = ?2 WHERE key = ?3",

@@ -29,7 +29,7 @@ use super::schema;
 use super::state::{Shared, State};
 use super::timer::{Fire, Remove as RemoveTimers};
 use crate::store::archive::{DeadChange, Replay};
-use crate::store::{Accepted, Claim, Error, Finish, Purged, RemovedTimers};
+use crate::store::{Accepted, Claim, Error, Finish, Purged, RemovedTimers, Render};
 
 /// Operations that wait at most; more wait to be queued.
 pub(super) const QUEUE: usize = 1024;
@@ -55,6 +55,7 @@ pub(super) enum Operation {
     RemoveTimers(RemoveTimers, Reply<RemovedTimers>),
     Claim(Vec<Claim>, Reply<Vec<bool>>),
     Finish(Vec<Finish>, Reply<Vec<bool>>),
+    Render(Vec<Render>, Reply<Vec<bool>>),
     Remove(Victims, Reply<Purged>),
     Retry(Vec<DeadChange>, Reply<Vec<bool>>),
     Discard(Vec<DeadChange>, Reply<Vec<bool>>),
@@ -100,6 +101,7 @@ impl Operation {
             Self::RemoveTimers(_, reply) => answer(reply, Err(error.clone())),
             Self::Claim(_, reply)
             | Self::Finish(_, reply)
+            | Self::Render(_, reply)
             | Self::Retry(_, reply)
             | Self::Discard(_, reply) => answer(reply, Err(error.clone())),
             Self::Replay(_, reply) => answer(reply, Err(error.clone())),
@@ -375,6 +377,10 @@ fn apply<'a>(
         }
         Operation::Finish(finishes, reply) => {
             let (outcome, fault) = each(&finishes, |finish| state.finish(connection, finish));
+            (Outcome::Each(reply, outcome), fault)
+        }
+        Operation::Render(renders, reply) => {
+            let (outcome, fault) = each(&renders, |render| state.render(connection, render));
             (Outcome::Each(reply, outcome), fault)
         }
         Operation::Remove(victims, reply) => {

@@ -1,0 +1,411 @@
+//! The runner of a lane's look-ups: takes what waits for them, and hands on what is rendered.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use hookswitch_crds::snapshot::{self, OnEnrichFailure};
+use jiff::Timestamp;
+use serde_json::{Map, Value as Json};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
+
+use super::super::{Engine, backoff};
+use super::look_up::{Blame, Failure, LookUps};
+use crate::clock::Clock;
+use crate::config::{Config, Follow};
+use crate::plan::{DeadReason, FrozenBody, Lane, LookUp, Unrendered};
+use crate::route;
+use crate::store::{Error, Finish, Next, Render, Rendered, StoredDelivery};
+
+/// Deliveries whose look-ups are under way at once.
+const AT_ONCE: usize = 64;
+/// Deliveries that are given up at once.
+const BATCH: usize = 256;
+/// The pause after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// The time of day is looked at this often at least: it can jump, and tokio's clock does not.
+const LONGEST_REST: Duration = Duration::from_mins(1);
+
+/// Works until the lane has nothing that waits for look-ups, or until shutdown.
+pub(super) async fn run(
+    engine: Arc<Engine>,
+    look_ups: Arc<LookUps>,
+    lane: Lane,
+    wake: Arc<Notify>,
+) {
+    let config = engine.config.clone();
+    let mut runner = Runner {
+        engine,
+        look_ups,
+        lane,
+        wake,
+        config,
+        under_way: HashSet::new(),
+        tasks: JoinSet::new(),
+    };
+    let shutdown = runner.engine.shutdown.clone();
+    shutdown.run_until_cancelled(runner.run()).await;
+}
+
+struct Runner {
+    engine: Arc<Engine>,
+    look_ups: Arc<LookUps>,
+    lane: Lane,
+    wake: Arc<Notify>,
+    config: Follow,
+    under_way: HashSet<Uuid>,
+    tasks: JoinSet<Ended>,
+}
+
+/// A delivery whose look-ups have ended.
+struct Ended {
+    delivery: StoredDelivery,
+    end: End,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+enum End {
+    Render(Rendered),
+    Dead(DeadReason),
+}
+
+/// What look-ups have found together.
+enum Gathered {
+    /// All that is to be had: an object with a member for each.
+    Enough(Json),
+    /// One failed that the body can't do without, for now.
+    Again(Failure),
+    /// For good.
+    Never(Failure),
+}
+
+/// What the runner does next.
+enum Pace {
+    Rest(Option<Instant>),
+    End,
+}
+
+impl Runner {
+    async fn run(&mut self) {
+        loop {
+            self.settle().await;
+            let config = self.config.borrow_and_update().clone();
+            let step = match config {
+                None => Ok(Pace::Rest(None)),
+                Some(config) => match config.lanes.get(&self.lane) {
+                    Some(destination) => self.start(&config, &Arc::clone(destination)).await,
+                    None => self.bury().await,
+                },
+            };
+            match step {
+                Ok(Pace::End) => return,
+                Ok(Pace::Rest(until)) => self.rest(until).await,
+                Err(error) => {
+                    self.store_failed(&error);
+                    sleep(STORE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Starts what waits and is not under way.
+    async fn start(
+        &mut self,
+        config: &Arc<Config>,
+        destination: &Arc<snapshot::Destination>,
+    ) -> Result<Pace, Error> {
+        let now = self.engine.clock.now();
+        let due = self
+            .engine
+            .store
+            .unrendered(&self.lane, now, AT_ONCE)
+            .await?;
+        self.count_dead(DeadReason::Damaged, due.damaged);
+        for delivery in due.ready {
+            if self.under_way.len() >= AT_ONCE {
+                break;
+            }
+            if !self.under_way.insert(delivery.id) {
+                continue;
+            }
+            let look_ups = Arc::clone(&self.look_ups);
+            let (config, destination) = (Arc::clone(config), Arc::clone(destination));
+            let clock = self.engine.clock;
+            self.tasks.spawn(async move {
+                let end = if delivery.request.kind == destination.kind {
+                    prepare(&look_ups, &config, &destination.delivery, &delivery, clock).await
+                } else {
+                    End::Dead(DeadReason::DestinationRemoved)
+                };
+                Ended { delivery, end }
+            });
+        }
+        if self.tasks.is_empty() && due.damaged == 0 {
+            return Ok(match due.next {
+                None => Pace::End,
+                Some(next) => Pace::Rest(Some(self.instant(next))),
+            });
+        }
+        Ok(Pace::Rest(due.next.map(|next| self.instant(next))))
+    }
+
+    /// The destination is gone: what waits goes to the dead letters, as the lane's other deliveries do.
+    async fn bury(&mut self) -> Result<Pace, Error> {
+        let store = Arc::clone(&self.engine.store);
+        let due = store.unrendered(&self.lane, Timestamp::MAX, BATCH).await?;
+        self.count_dead(DeadReason::Damaged, due.damaged);
+        if due.ready.is_empty() {
+            return Ok(if due.damaged > 0 {
+                Pace::Rest(Some(Instant::now()))
+            } else {
+                Pace::End
+            });
+        }
+        let dead = due.ready.into_iter().map(|delivery| Ended {
+            delivery,
+            end: End::Dead(DeadReason::DestinationRemoved),
+        });
+        self.conclude(dead.collect()).await;
+        Ok(Pace::Rest(Some(Instant::now())))
+    }
+
+    /// Makes durable what has ended, and wakes the lane.
+    async fn settle(&mut self) {
+        let mut ended = Vec::new();
+        while let Some(one) = self.tasks.try_join_next() {
+            match one {
+                Ok(one) => ended.push(one),
+                Err(error) => {
+                    // It is found again: nothing of it was written.
+                    tracing::error!(lane = %self.lane, %error, "a look-up was lost; it is made again");
+                    self.tasks.abort_all();
+                    while self.tasks.join_next().await.is_some() {}
+                    self.under_way.clear();
+                }
+            }
+        }
+        if !ended.is_empty() {
+            self.conclude(ended).await;
+        }
+    }
+
+    /// Tries for as long as it takes: what is rendered would be asked for again.
+    async fn conclude(&mut self, ended: Vec<Ended>) {
+        let now = self.engine.clock.now();
+        let mut renders = Vec::new();
+        let mut finishes = Vec::new();
+        for Ended { delivery, end } in &ended {
+            match end {
+                End::Render(body) => renders.push(Render {
+                    id: delivery.id,
+                    at: now,
+                    body: body.clone(),
+                }),
+                End::Dead(reason) => finishes.push(Finish {
+                    id: delivery.id,
+                    attempts: delivery.attempts,
+                    at: now,
+                    answer: None,
+                    next: Next::Dead(*reason),
+                }),
+            }
+        }
+        while let Err(error) = self.write(&renders, &finishes).await {
+            self.store_failed(&error);
+            sleep(STORE_PAUSE).await;
+        }
+        for Ended { delivery, .. } in &ended {
+            self.under_way.remove(&delivery.id);
+        }
+        self.engine.lanes.add([&self.lane]);
+    }
+
+    async fn write(&self, renders: &[Render], finishes: &[Finish]) -> Result<(), Error> {
+        if !renders.is_empty() {
+            self.engine.store.render(renders.to_vec()).await?;
+        }
+        if !finishes.is_empty() {
+            let ended = self.engine.store.finish(finishes.to_vec()).await?;
+            let mut counts: HashMap<DeadReason, u64> = HashMap::new();
+            for (finish, ended) in finishes.iter().zip(ended) {
+                if let (Next::Dead(reason), true) = (finish.next, ended) {
+                    *counts.entry(reason).or_default() += 1;
+                    tracing::warn!(id = %finish.id, lane = %self.lane, dead = reason.label(), "delivery moved to the dead letters before its body was rendered");
+                }
+            }
+            for (reason, count) in counts {
+                self.count_dead(reason, count);
+            }
+        }
+        Ok(())
+    }
+
+    fn count_dead(&self, reason: DeadReason, count: u64) {
+        if count > 0 {
+            let route = self.lane.route.to_string();
+            self.engine
+                .metrics
+                .deliveries
+                .with_label_values(&[route.as_str(), &self.lane.destination, reason.label()])
+                .inc_by(count);
+        }
+    }
+
+    /// Waits until then, or until something happens.
+    async fn rest(&mut self, until: Option<Instant>) {
+        let latest = Instant::now() + LONGEST_REST;
+        let until = until.map_or(latest, |until| until.min(latest));
+        tokio::select! {
+            Some(ended) = self.tasks.join_next() => match ended {
+                Ok(ended) => self.conclude(vec![ended]).await,
+                Err(error) => {
+                    tracing::error!(lane = %self.lane, %error, "a look-up was lost; it is made again");
+                    self.tasks.abort_all();
+                    while self.tasks.join_next().await.is_some() {}
+                    self.under_way.clear();
+                }
+            },
+            () = self.wake.notified() => {}
+            Ok(()) = self.config.changed() => {}
+            () = sleep_until(until) => {}
+        }
+    }
+
+    fn store_failed(&self, error: &Error) {
+        tracing::warn!(lane = %self.lane, category = error.category(), %error, "look-ups wait for the store");
+    }
+
+    /// The moment of tokio's clock at a time of day.
+    fn instant(&self, at: Timestamp) -> Instant {
+        let wait = at.duration_since(self.engine.clock.now());
+        Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO)
+    }
+}
+
+/// Makes a delivery's look-ups, and renders its body.
+async fn prepare(
+    look_ups: &LookUps,
+    config: &Config,
+    settings: &snapshot::Delivery,
+    delivery: &StoredDelivery,
+    clock: Clock,
+) -> End {
+    let FrozenBody::Unrendered(body) = &delivery.request.body else {
+        return End::Dead(DeadReason::Damaged);
+    };
+    let Ok(unrendered) = serde_json::from_slice::<Unrendered>(body) else {
+        tracing::error!(id = %delivery.id, lane = %delivery.lane, "the body of a delivery can't be read");
+        return End::Dead(DeadReason::Damaged);
+    };
+    match gather(look_ups, config, delivery, &unrendered.look_ups).await {
+        Gathered::Enough(enriched) => render(delivery, unrendered, enriched).await,
+        Gathered::Never(failure) => {
+            tracing::warn!(id = %delivery.id, lane = %delivery.lane, reason = failure.reason, "a look-up failed that the delivery can't go on without");
+            End::Dead(DeadReason::LookUpFailed)
+        }
+        Gathered::Again(failure) => again(settings, delivery, unrendered, failure, clock.now()),
+    }
+}
+
+/// Makes all look-ups at once.
+async fn gather(
+    look_ups: &LookUps,
+    config: &Config,
+    delivery: &StoredDelivery,
+    named: &[LookUp],
+) -> Gathered {
+    let asked = named.iter().map(|look_up| {
+        let place = (
+            delivery.lane.route.clone(),
+            delivery.rule.clone(),
+            look_up.name.clone(),
+        );
+        async move { look_ups.get(config, &place, look_up.url.as_deref()).await }
+    });
+    let results = join_all(asked).await;
+    let mut found = Map::new();
+    let mut again: Option<Failure> = None;
+    for (look_up, result) in named.iter().zip(results) {
+        match (result, look_up.on_failure) {
+            (Ok(answer), _) => {
+                found.insert(look_up.name.clone(), Json::clone(&answer));
+            }
+            (Err(failure), OnEnrichFailure::Continue) => {
+                tracing::info!(id = %delivery.id, lane = %delivery.lane, look_up = look_up.name, reason = failure.reason, "a look-up failed: the delivery goes on without it");
+            }
+            (Err(failure), on_failure) => {
+                let waits = match failure.blame {
+                    Blame::Held => true,
+                    Blame::Failed => on_failure == OnEnrichFailure::Retry,
+                    Blame::Refused => false,
+                };
+                if !waits {
+                    return Gathered::Never(failure);
+                }
+                let longer = again.is_none_or(|other| failure.retry_after > other.retry_after);
+                again = if longer { Some(failure) } else { again };
+            }
+        }
+    }
+    again.map_or(Gathered::Enough(Json::Object(found)), Gathered::Again)
+}
+
+/// The body is rendered on a thread of its own: it can take some milliseconds.
+async fn render(delivery: &StoredDelivery, unrendered: Unrendered, enriched: Json) -> End {
+    let event = Arc::clone(&delivery.event);
+    let rendered = tokio::task::spawn_blocking(move || {
+        route::render_late(&event.event, &unrendered, &enriched)
+    });
+    match rendered.await {
+        Ok(Ok(late)) => {
+            if let Some(error) = late.no_mark {
+                tracing::warn!(id = %delivery.id, lane = %delivery.lane, %error, "loopGuard.echo.sent failed: the write-back leaves no mark");
+            }
+            End::Render(Rendered::Ready {
+                body: late.body,
+                echo: late.echo,
+            })
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(id = %delivery.id, lane = %delivery.lane, rule = delivery.rule, %error, "a body can't be rendered");
+            End::Dead(DeadReason::RuleError)
+        }
+        Err(error) => {
+            tracing::error!(id = %delivery.id, lane = %delivery.lane, %error, "rendering a body panicked");
+            End::Dead(DeadReason::RuleError)
+        }
+    }
+}
+
+/// Tries again later, as a delivery is tried, until `giveUpAfter`.
+fn again(
+    settings: &snapshot::Delivery,
+    delivery: &StoredDelivery,
+    mut unrendered: Unrendered,
+    failure: Failure,
+    now: Timestamp,
+) -> End {
+    let waited = now.duration_since(delivery.planned_at).unsigned_abs();
+    if now > delivery.planned_at && waited >= settings.give_up_after.to_std() {
+        return End::Dead(DeadReason::GaveUp);
+    }
+    unrendered.tries = unrendered.tries.saturating_add(1);
+    unrendered.failed = Some(failure.reason.to_owned());
+    let delay = match failure.retry_after {
+        Some(wait) => backoff::delay_after(settings, wait),
+        None => backoff::delay(settings, unrendered.tries),
+    };
+    tracing::info!(id = %delivery.id, lane = %delivery.lane, reason = failure.reason, tries = unrendered.tries, ?delay, "a look-up failed: it is made again");
+    // Texts, numbers and flags: it can't fail.
+    let body = serde_json::to_vec(&unrendered).unwrap_or_default();
+    End::Render(Rendered::Again {
+        body: Bytes::from(body),
+        due: now.checked_add(delay).unwrap_or(now),
+    })
+}

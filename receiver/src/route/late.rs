@@ -1,0 +1,66 @@
+//! Bodies that are rendered after the plan, once their look-ups have ended. Pure, like all of routing.
+
+use bytes::Bytes;
+use hookswitch_crds::expression::{self, EvalError, Expression, Scope, Variables};
+use hookswitch_crds::template::{self, Template};
+use serde_json::Value as Json;
+
+use crate::event::Event;
+use crate::plan::{EchoMark, Unrendered};
+
+use super::{render, rules};
+
+/// A body that can be sent.
+#[derive(Debug)]
+pub struct Late {
+    /// Its bytes.
+    pub body: Bytes,
+    /// What to leave behind before it is sent.
+    pub echo: Option<EchoMark>,
+    /// Why there is no mark, where the echo guard's expression failed.
+    pub no_mark: Option<EvalError>,
+}
+
+/// Why a body can't be rendered, now or ever.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An expression has no value.
+    #[error("body: {0}")]
+    Evaluate(#[from] EvalError),
+    /// The template does not compile: another version of this program has planned it.
+    #[error("body: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Template(Vec<template::Error>),
+    /// The echo guard's expression does not.
+    #[error("loopGuard.echo.sent: {0}")]
+    Echo(expression::Error),
+}
+
+/// Renders a body with what its look-ups have found: an object with a member for each that did.
+///
+/// # Errors
+/// Where it can't be rendered; another try would not change that.
+pub fn render_late(event: &Event, unrendered: &Unrendered, enriched: &Json) -> Result<Late, Error> {
+    let template = Template::compile(&unrendered.body, Scope::Enriched).map_err(Error::Template)?;
+    let attributes = render::expression_event(event);
+    let variables = Variables::new(&attributes);
+    let body = template.render(&variables.with_enriched(enriched))?;
+    let (mut echo, mut no_mark) = (None, None);
+    if let Some(guard) = &unrendered.echo {
+        let sent = Expression::compile(&guard.sent, Scope::Sent).map_err(Error::Echo)?;
+        match rules::digest(&sent, &variables.with_request(&body)) {
+            Ok(key) => {
+                echo = Some(EchoMark {
+                    key,
+                    window: guard.window,
+                });
+            }
+            // As for a body that is rendered with the plan: no mark is left.
+            Err(error) => no_mark = Some(error),
+        }
+    }
+    Ok(Late {
+        body: render::late(event, unrendered.enveloped, &body),
+        echo,
+        no_mark,
+    })
+}
