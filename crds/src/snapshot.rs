@@ -352,6 +352,16 @@ pub enum DestinationKind {
     Zendesk,
     /// A message from a Telegram bot.
     Telegram,
+    /// A message from a robot of `DingTalk`'s.
+    Dingtalk,
+    /// An object in `HubSpot`'s CRM.
+    Hubspot,
+    /// A record in Salesforce.
+    Salesforce,
+    /// A ticket in Freshdesk.
+    Freshdesk,
+    /// An event in Mixpanel.
+    Mixpanel,
 }
 
 /// An HTTP request, but for its body.
@@ -394,6 +404,52 @@ pub enum Auth {
     Url(ResolvedSecret),
     /// The secret stands in the URL's path, where the path has `{secret}`.
     Path(ResolvedSecret),
+    /// `DingTalk`'s scheme: a token in the query, and the time and its signature beside it.
+    #[serde(rename_all = "camelCase")]
+    SignedQuery {
+        /// `access_token`.
+        token: ResolvedSecret,
+        /// Signs the time of each attempt, where there is one.
+        signing_secret: Option<ResolvedSecret>,
+    },
+    /// A bearer token that is got first, and again once it no longer counts.
+    OAuth(Box<OAuth>),
+}
+
+/// How a bearer token is got (RFC 6749).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OAuth {
+    /// Where.
+    pub token_url: String,
+    /// For what.
+    pub grant: Grant,
+}
+
+/// What a bearer token is got for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Grant {
+    /// Client credentials (RFC 6749, 4.4).
+    #[serde(rename_all = "camelCase")]
+    ClientCredentials {
+        /// The client's id.
+        client_id: ResolvedSecret,
+        /// Its secret.
+        client_secret: ResolvedSecret,
+    },
+    /// A JWT that the client signs (RFC 7523), by RS256.
+    #[serde(rename_all = "camelCase")]
+    JwtBearer {
+        /// The client's id.
+        client_id: ResolvedSecret,
+        /// The user to act as.
+        username: String,
+        /// Whom the JWT is for.
+        audience: String,
+        /// In PEM.
+        private_key: ResolvedSecret,
+    },
 }
 
 impl Auth {
@@ -474,6 +530,8 @@ pub struct Delivery {
 pub enum OnAmbiguous {
     /// Attempt again: at least once.
     Retry,
+    /// Ask the destination whether it has it, and attempt again where it has not.
+    Search,
     /// Give up: at most once.
     DeadLetter,
 }

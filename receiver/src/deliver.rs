@@ -40,6 +40,7 @@ mod breaker;
 mod cloudevents;
 mod enrich;
 mod excerpt;
+mod gather;
 mod kind;
 mod lane;
 mod limit;

@@ -218,6 +218,8 @@ pub struct StoredDelivery {
     pub due: Timestamp,
     /// The last attempt was claimed and never finished: its bytes may have left.
     pub interrupted: bool,
+    /// An attempt before may have taken effect: it was interrupted, or ambiguous.
+    pub doubtful: bool,
 }
 
 /// Deliveries of a lane that are due, and when to look again.

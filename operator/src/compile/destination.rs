@@ -24,7 +24,12 @@ use super::network;
 use super::problems::Problems;
 use super::secrets::Use;
 
+mod dingtalk;
+mod freshdesk;
 pub(super) mod http;
+mod hubspot;
+mod mixpanel;
+mod salesforce;
 mod slack;
 mod telegram;
 mod text;
@@ -64,6 +69,12 @@ trait Kind {
         false
     }
 
+    /// Whether the API can be asked if a delivery has taken effect, or a repetition has none: what
+    /// `onAmbiguous: Search` needs.
+    fn searchable(&self) -> bool {
+        false
+    }
+
     /// A rule's body in the form that the API wants; without one, a body made from the event. `None`
     /// sends the event's data as it came.
     ///
@@ -91,6 +102,7 @@ struct Request {
 #[derive(Debug, Clone, Copy)]
 struct Defaults {
     timeout: Duration,
+    backoff_max: Duration,
     on_ambiguous: OnAmbiguous,
     rate_limit: Option<RateLimit>,
 }
@@ -99,6 +111,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             timeout: TIMEOUT,
+            backoff_max: BACKOFF_MAX,
             on_ambiguous: OnAmbiguous::Retry,
             rate_limit: None,
         }
@@ -127,6 +140,11 @@ fn of(destination: &spec::Destination) -> Option<(&'static str, &dyn Kind)> {
     let it = destination;
     kind("http", it.http.as_ref())
         .or_else(|| kind("tgstaff", it.tgstaff.as_ref()))
+        .or_else(|| kind("dingtalk", it.dingtalk.as_ref()))
+        .or_else(|| kind("freshdesk", it.freshdesk.as_ref()))
+        .or_else(|| kind("hubspot", it.hubspot.as_ref()))
+        .or_else(|| kind("mixpanel", it.mixpanel.as_ref()))
+        .or_else(|| kind("salesforce", it.salesforce.as_ref()))
         .or_else(|| kind("slack", it.slack.as_ref()))
         .or_else(|| kind("telegram", it.telegram.as_ref()))
         .or_else(|| kind("zendesk", it.zendesk.as_ref()))
@@ -141,6 +159,14 @@ pub(super) fn resolve(
     problems: &mut Problems,
 ) -> Option<snapshot::Destination> {
     let (name, kind) = of(destination)?;
+    let on_ambiguous = destination.delivery.as_ref().and_then(|it| it.on_ambiguous);
+    if on_ambiguous == Some(spec::OnAmbiguous::Search) && !kind.searchable() {
+        problems.refused(
+            format!("{field}.delivery.onAmbiguous"),
+            reason::UNREADABLE,
+            "this destination can't be asked whether it has a delivery: use Retry or DeadLetter",
+        );
+    }
     let field = format!("{field}.{name}");
     for (name, template) in kind.templates() {
         text::check(template, &format!("{field}.{name}"), problems);
@@ -270,11 +296,11 @@ fn delivery(delivery: Option<&spec::Delivery>, defaults: Defaults) -> snapshot::
         timeout: timeout.unwrap_or(defaults.timeout),
         give_up_after: give_up_after.unwrap_or(GIVE_UP_AFTER),
         backoff_initial: initial,
-        backoff_max: max.unwrap_or(BACKOFF_MAX).max(initial),
+        backoff_max: max.unwrap_or(defaults.backoff_max).max(initial),
         on_ambiguous: match on_ambiguous {
             Some(spec::OnAmbiguous::DeadLetter) => OnAmbiguous::DeadLetter,
-            // Search is refused elsewhere: see the table of what is not served yet.
-            Some(spec::OnAmbiguous::Retry | spec::OnAmbiguous::Search) => OnAmbiguous::Retry,
+            Some(spec::OnAmbiguous::Retry) => OnAmbiguous::Retry,
+            Some(spec::OnAmbiguous::Search) => OnAmbiguous::Search,
             None => defaults.on_ambiguous,
         },
         rate_limit: rate_limit.map(self::rate_limit).or(defaults.rate_limit),

@@ -126,6 +126,8 @@ pub(super) enum Use {
     Url,
     /// A segment of a URL's path, or a parameter of its query.
     UrlPart,
+    /// A private key in PEM.
+    PrivateKey,
 }
 
 impl Use {
@@ -164,7 +166,10 @@ impl Use {
             Self::UrlPart if bytes.iter().any(|it| !it.is_ascii_graphic()) => {
                 "holds a space, a line break or another character that no token has"
             }
-            Self::Key(_) | Self::Header | Self::Url | Self::UrlPart => return,
+            Self::PrivateKey if !bytes.starts_with(b"-----BEGIN ") => {
+                "is no private key in PEM, which begins with -----BEGIN"
+            }
+            Self::Key(_) | Self::Header | Self::Url | Self::UrlPart | Self::PrivateKey => return,
         };
         problems.unresolved(
             field,

@@ -4,7 +4,7 @@
 //! redacts would be worse than one that is not served.
 
 use hookswitch_crds::condition::reason;
-use hookswitch_crds::event_route::{Destination, EventRouteSpec, OnAmbiguous};
+use hookswitch_crds::event_route::{Destination, EventRouteSpec};
 
 use super::problems::Problems;
 
@@ -26,22 +26,12 @@ pub(super) fn refuse(spec: &EventRouteSpec, problems: &mut Problems) {
             refuse(field(kind), written);
         }
         refuse(field("redact"), destination.redact.is_some());
-        let on_ambiguous = destination.delivery.as_ref().and_then(|it| it.on_ambiguous);
-        refuse(
-            field("delivery.onAmbiguous"),
-            on_ambiguous == Some(OnAmbiguous::Search),
-        );
     }
 }
 
 /// The kinds of destination that are not served, and whether a destination is of one.
-fn kinds(destination: &Destination) -> [(&'static str, bool); 7] {
+fn kinds(destination: &Destination) -> [(&'static str, bool); 2] {
     [
-        ("dingtalk", destination.dingtalk.is_some()),
-        ("hubspot", destination.hubspot.is_some()),
-        ("salesforce", destination.salesforce.is_some()),
-        ("freshdesk", destination.freshdesk.is_some()),
-        ("mixpanel", destination.mixpanel.is_some()),
         ("nats", destination.nats.is_some()),
         ("postgres", destination.postgres.is_some()),
     ]

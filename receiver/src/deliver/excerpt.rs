@@ -44,13 +44,7 @@ impl Secrets {
     /// The end of what was read may be the beginning of a secret, so where `whole` is false as much as
     /// the longest secret is left out there.
     pub(super) fn excerpt(&self, answer: &[u8], whole: bool) -> Option<String> {
-        let mut text = String::from_utf8_lossy(answer).into_owned();
-        for spelling in &self.spellings {
-            let spelling = String::from_utf8_lossy(spelling.expose());
-            if text.contains(spelling.as_ref()) {
-                text = text.replace(spelling.as_ref(), REDACTED);
-            }
-        }
+        let mut text = self.clear(String::from_utf8_lossy(answer).into_owned());
         let kept = if whole {
             text.len()
         } else {
@@ -58,6 +52,17 @@ impl Secrets {
         };
         text.truncate(text.floor_char_boundary(kept.min(LENGTH)));
         (!text.is_empty()).then_some(text)
+    }
+
+    /// A text without secrets.
+    pub(super) fn clear(&self, mut text: String) -> String {
+        for spelling in &self.spellings {
+            let spelling = String::from_utf8_lossy(spelling.expose());
+            if text.contains(spelling.as_ref()) {
+                text = text.replace(spelling.as_ref(), REDACTED);
+            }
+        }
+        text
     }
 }
 

@@ -10,8 +10,20 @@ use bytes::Bytes;
 use hookswitch_crds::snapshot::DestinationKind;
 use http::{HeaderMap, Response, header};
 use jiff::Timestamp;
+use reqwest::Url;
+use serde_json::{Map, Value as Json};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
+use crate::plan::FrozenBody;
+use crate::store::StoredDelivery;
+
+mod dingtalk;
+mod freshdesk;
 mod http_api;
+mod hubspot;
+mod mixpanel;
+mod salesforce;
 mod slack;
 mod telegram;
 mod zendesk;
@@ -37,6 +49,18 @@ pub(super) mod reason {
     pub(in crate::deliver) const REDIRECT: &str = "redirect";
     /// 401 or 403: the credentials are wrong.
     pub(in crate::deliver) const UNAUTHORIZED: &str = "unauthorized";
+    /// The search for a delivery that may have taken effect found it.
+    pub(in crate::deliver) const FOUND: &str = "found";
+    /// The search for a delivery that may have taken effect failed.
+    pub(in crate::deliver) const SEARCH: &str = "search";
+    /// No token was given.
+    pub(in crate::deliver) const TOKEN: &str = "token";
+    /// 423: something else works on it.
+    pub(in crate::deliver) const LOCKED: &str = "locked";
+    /// More than one record has the id.
+    pub(in crate::deliver) const MULTIPLE_MATCHES: &str = "multiple_matches";
+    /// It was refused together with others: each is attempted alone.
+    pub(in crate::deliver) const BATCH_REFUSED: &str = "batch_refused";
     /// The key came before with another request.
     pub(in crate::deliver) const KEY_CONFLICT: &str = "key_conflict";
     /// An answer that is not of the API.
@@ -75,6 +99,8 @@ pub(super) enum Reply {
     NotSent(Fault),
     /// The request left, in part at least, and no answer came.
     NoAnswer(Fault),
+    /// Nothing was sent: the destination has it already.
+    Found,
 }
 
 /// Why there is no answer.
@@ -97,6 +123,8 @@ pub(super) enum Class {
     RateLimited,
     /// It would fail again.
     Refused,
+    /// It was refused together with others, and may be good alone.
+    Alone,
     /// It can't be known whether it took effect.
     Ambiguous,
 }
@@ -162,21 +190,125 @@ pub(super) struct Api {
     judge: fn(&Response<Bytes>, Timestamp) -> Verdict,
     /// Where the delivery's id goes, by which the API knows a request that it has had.
     pub(super) key: Key,
+    /// How several deliveries make one request.
+    pub(super) batch: Option<Batch>,
+    /// How to ask whether a delivery has taken effect.
+    pub(super) search: Option<Search>,
 }
 
 /// Where an API wants a delivery's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Key {
     /// In `Idempotency-Key`.
     Header,
+    /// In the body, with what else of the delivery belongs there: the same with every attempt.
+    Body(fn(&mut Map<String, Json>, &StoredDelivery)),
     /// Nowhere: it would do a request that comes twice twice.
     None,
+}
+
+/// How several deliveries make one request.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// The most deliveries.
+    pub(super) most: usize,
+    /// The most bytes of their bodies.
+    pub(super) bytes: usize,
+    /// When they are gathered.
+    pub(super) gather: Gather,
+    /// Whether a body may stand with others.
+    fits: fn(&Json) -> bool,
+    /// The request's body, of one delivery too.
+    pub(super) join: fn(Vec<Json>) -> Json,
+    /// What an answer means for each of these; `None` where it means the same for all.
+    each: fn(&Response<Bytes>, &[Uuid]) -> Option<Vec<Verdict>>,
+}
+
+/// When deliveries are gathered into one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gather {
+    /// Whenever several are due.
+    Always,
+    /// When the rate limit has no room for each alone.
+    AtLimit,
+}
+
+/// How to ask whether a delivery has taken effect.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// The page, from 1, of what may hold it; from the URL of the call that made it.
+    pub(super) url: fn(&Url, &StoredDelivery, usize) -> Option<Url>,
+    /// Whether the page holds it; `None` where the answer can't be read.
+    pub(super) found: fn(&[u8], &StoredDelivery) -> Option<Found>,
+}
+
+/// What a page of a search says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It has taken effect.
+    Yes,
+    /// It has not.
+    No,
+    /// It is not on this page, and there are more.
+    PerhapsBehind,
+}
+
+impl Api {
+    /// One delivery a request.
+    const fn new(judge: fn(&Response<Bytes>, Timestamp) -> Verdict, key: Key) -> Self {
+        Self {
+            judge,
+            key,
+            batch: None,
+            search: None,
+        }
+    }
+
+    /// The body of one delivery, with its key where that stands there; `None` where it is no JSON.
+    pub(super) fn body(&self, delivery: &StoredDelivery) -> Option<Json> {
+        let mut body = parsed(delivery)?;
+        if let (Key::Body(stamp), Json::Object(members)) = (self.key, &mut body) {
+            stamp(members, delivery);
+        }
+        Some(body)
+    }
+}
+
+impl Batch {
+    /// Whether a delivery may stand with others.
+    pub(super) fn takes(&self, delivery: &StoredDelivery) -> bool {
+        parsed(delivery).is_some_and(|body| (self.fits)(&body))
+    }
+}
+
+fn parsed(delivery: &StoredDelivery) -> Option<Json> {
+    let body = match &delivery.request.body {
+        FrozenBody::Event => &delivery.event.event.body,
+        FrozenBody::Rendered(body) => body,
+    };
+    serde_json::from_slice(body).ok()
+}
+
+/// A key made of others.
+fn digest<'a>(keys: impl Iterator<Item = &'a str>) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for key in keys {
+        hash.update(key.as_bytes());
+        hash.update([0]);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk().copied().unwrap_or_default()
 }
 
 /// The API of a kind.
 pub(super) const fn api(kind: DestinationKind) -> &'static Api {
     match kind {
+        DestinationKind::Dingtalk => &dingtalk::API,
+        DestinationKind::Freshdesk => &freshdesk::API,
         DestinationKind::Http | DestinationKind::Tgstaff => &http_api::API,
+        DestinationKind::Hubspot => &hubspot::API,
+        DestinationKind::Mixpanel => &mixpanel::API,
+        DestinationKind::Salesforce => &salesforce::API,
         DestinationKind::Slack => &slack::API,
         DestinationKind::SlackWebhook => &slack::WEBHOOK,
         DestinationKind::Telegram => &telegram::API,
@@ -184,12 +316,33 @@ pub(super) const fn api(kind: DestinationKind) -> &'static Api {
     }
 }
 
-/// Judges what an attempt gave. `now` is for a `Retry-After` that is a date.
-pub(super) fn judge(kind: DestinationKind, reply: &Reply, now: Timestamp) -> Verdict {
+/// Judges what an attempt gave, for each of its deliveries. `now` is for a `Retry-After` that is a date.
+///
+/// What is refused as a whole is attempted one by one: one bad delivery takes no others with it.
+pub(super) fn judge(
+    kind: DestinationKind,
+    reply: &Reply,
+    ids: &[Uuid],
+    now: Timestamp,
+) -> Vec<Verdict> {
+    let all = |verdict| vec![verdict; ids.len()];
     match reply {
-        Reply::NotSent(fault) => Verdict::new(Class::Retry, fault.reason),
-        Reply::NoAnswer(fault) => Verdict::new(Class::Ambiguous, fault.reason),
-        Reply::Answered { answer, .. } => (api(kind).judge)(answer, now),
+        Reply::NotSent(fault) => all(Verdict::new(Class::Retry, fault.reason)),
+        Reply::NoAnswer(fault) => all(Verdict::new(Class::Ambiguous, fault.reason)),
+        Reply::Found => all(Verdict::new(Class::Delivered, reason::FOUND)),
+        Reply::Answered { answer, .. } => {
+            let api = api(kind);
+            let each = api.batch.as_ref().map(|batch| (batch.each)(answer, ids));
+            each.flatten().unwrap_or_else(|| {
+                let verdict = (api.judge)(answer, now);
+                let whole = verdict.class == Class::Refused && verdict.reason == reason::REFUSED;
+                all(if whole && ids.len() > 1 {
+                    Verdict::new(Class::Alone, reason::BATCH_REFUSED)
+                } else {
+                    verdict
+                })
+            })
+        }
     }
 }
 
@@ -255,9 +408,32 @@ mod tests {
             detail: String::new(),
         };
         let now = Timestamp::UNIX_EPOCH;
-        let not_sent = judge(DestinationKind::Http, &Reply::NotSent(fault()), now);
-        assert_eq!(not_sent.class, Class::Retry);
-        let no_answer = judge(DestinationKind::Http, &Reply::NoAnswer(fault()), now);
-        assert_eq!(no_answer.class, Class::Ambiguous);
+        let judged = |reply| judge(DestinationKind::Http, &reply, &[Uuid::nil()], now)[0].class;
+        assert_eq!(judged(Reply::NotSent(fault())), Class::Retry);
+        assert_eq!(judged(Reply::NoAnswer(fault())), Class::Ambiguous);
+        assert_eq!(judged(Reply::Found), Class::Delivered);
+    }
+
+    #[test]
+    fn what_is_refused_as_a_whole_is_attempted_one_by_one() {
+        let judged = |status, ids: usize| {
+            let answer = answer(status, "");
+            let reply = Reply::Answered {
+                answer,
+                whole: true,
+            };
+            let ids = vec![Uuid::nil(); ids];
+            let verdicts = judge(
+                DestinationKind::Hubspot,
+                &reply,
+                &ids,
+                Timestamp::UNIX_EPOCH,
+            );
+            verdicts.iter().map(|it| it.class).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(400, 2), [Class::Alone, Class::Alone]);
+        assert_eq!(judged(400, 1), [Class::Refused]);
+        assert_eq!(judged(401, 2), [Class::Refused, Class::Refused]);
+        assert_eq!(judged(500, 2), [Class::Retry, Class::Retry]);
     }
 }

@@ -17,6 +17,7 @@
 //! - It ends when its lane has been empty for a while: long enough that neither its rate limit nor its
 //!   warm connections are forgotten too early.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +28,17 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
 
 use super::Engine;
 use super::breaker::Breaker;
+use super::gather::Gathering;
 use super::kind::{Class, Fault, Reply, Verdict, reason};
 use super::limit::Limit;
 use super::outcome::{Conclusion, overdue};
 use super::pause::Pause;
 use super::report::Report;
-use super::target::{Attempted, Target};
+use super::target::{Attempted, Judged, Target};
 use crate::config::Follow;
 use crate::plan::{DeadReason, Lane};
 use crate::store::{self, Claim, Finish, StoredDelivery};
@@ -69,6 +72,7 @@ pub(super) async fn run(engine: Arc<Engine>, lane: Lane, wake: Arc<Notify>) {
         pause: Pause::default(),
         attempts: JoinSet::new(),
         ended: Vec::new(),
+        alone: HashSet::new(),
         empty_since: None,
         swept: false,
     }
@@ -91,6 +95,8 @@ struct Runner {
     attempts: JoinSet<Ended>,
     /// Out of flight, and not durable yet.
     ended: Vec<Ended>,
+    /// What was refused together with others, and is attempted alone.
+    alone: HashSet<Uuid>,
     empty_since: Option<Instant>,
     /// What was overdue when the circuit opened has been given up.
     swept: bool,
@@ -110,9 +116,9 @@ enum Destination {
 
 /// An attempt that has ended.
 struct Ended {
-    delivery: StoredDelivery,
+    deliveries: Vec<StoredDelivery>,
     target: Arc<Target>,
-    attempted: Attempted,
+    judged: Judged,
 }
 
 /// What comes next.
@@ -195,7 +201,8 @@ impl Runner {
             }
         };
         let now = self.engine.clock.now();
-        let due = match self.engine.store.due(&self.lane, now, room).await {
+        let most = target.api().batch.as_ref().map_or(0, |batch| batch.most);
+        let due = match self.engine.store.due(&self.lane, now, room.max(most)).await {
             Ok(due) => due,
             Err(error) => return self.store_failed(&error),
         };
@@ -212,7 +219,7 @@ impl Runner {
                 None => Pace::Rest(None),
             };
         }
-        let (claims, conclusions) = self.sort(due.ready, &target);
+        let (claims, conclusions) = self.sort(due.ready, room, &target);
         self.conclude(conclusions).await;
         let claimed = claims.len();
         match self.claim(claims).await {
@@ -221,8 +228,8 @@ impl Runner {
                 Pace::Rest(Some(Instant::now() + STORE_PAUSE))
             }
             Ok(won) => {
-                for delivery in won {
-                    self.attempt(delivery, &target);
+                for deliveries in won {
+                    self.attempt(deliveries, &target);
                 }
                 Pace::Go
             }
@@ -243,15 +250,16 @@ impl Runner {
         Ok(room)
     }
 
-    /// Tells deliveries to attempt from those that end without one.
+    /// Tells deliveries to attempt from those that end without one, and gathers them into requests.
     fn sort(
         &mut self,
         ready: Vec<StoredDelivery>,
+        room: usize,
         target: &Target,
-    ) -> (Vec<StoredDelivery>, Vec<Conclusion>) {
+    ) -> (Vec<Vec<StoredDelivery>>, Vec<Conclusion>) {
         let now = self.engine.clock.now();
         let settings = &target.spec.delivery;
-        let mut claims = Vec::with_capacity(ready.len());
+        let mut claims = Gathering::new(target.api().batch.as_ref(), room);
         let mut conclusions = Vec::new();
         for delivery in ready {
             if delivery.request.kind != target.spec.kind {
@@ -262,55 +270,60 @@ impl Runner {
                 ));
             } else if delivery.interrupted && settings.on_ambiguous == OnAmbiguous::DeadLetter {
                 conclusions.push(Conclusion::interrupted(delivery, now));
-            } else if self.limit.take() {
-                claims.push(delivery);
             } else {
-                break;
+                let alone = self.alone.contains(&delivery.id);
+                if claims.add(delivery, alone, || self.limit.take()).is_err() {
+                    break;
+                }
             }
         }
-        (claims, conclusions)
+        (claims.done(), conclusions)
     }
 
     /// Makes the start of attempts durable, and gives those that were won.
     async fn claim(
         &mut self,
-        deliveries: Vec<StoredDelivery>,
-    ) -> Result<Vec<StoredDelivery>, store::Error> {
-        if deliveries.is_empty() {
-            return Ok(deliveries);
+        requests: Vec<Vec<StoredDelivery>>,
+    ) -> Result<Vec<Vec<StoredDelivery>>, store::Error> {
+        if requests.is_empty() {
+            return Ok(requests);
         }
         let at = self.engine.clock.now();
-        let claims = deliveries
+        let claims = requests
             .iter()
+            .flatten()
             .map(|delivery| Claim {
                 id: delivery.id,
                 attempts: delivery.attempts,
                 at,
             })
             .collect();
-        let won = self.engine.store.claim(claims).await?;
-        let won = deliveries.into_iter().zip(won).filter(|(_, won)| *won);
-        Ok(won
-            .map(|(delivery, _)| StoredDelivery {
-                attempts: delivery.attempts.saturating_add(1),
-                ..delivery
-            })
-            .collect())
+        let mut won = self.engine.store.claim(claims).await?.into_iter();
+        let mut claimed = Vec::with_capacity(requests.len());
+        for request in requests {
+            let ours = request
+                .into_iter()
+                .filter(|_| won.next().unwrap_or(false))
+                .map(|delivery| StoredDelivery {
+                    attempts: delivery.attempts.saturating_add(1),
+                    ..delivery
+                });
+            let ours: Vec<_> = ours.collect();
+            if !ours.is_empty() {
+                claimed.push(ours);
+            }
+        }
+        Ok(claimed)
     }
 
-    /// Sends a claimed delivery.
-    fn attempt(&mut self, delivery: StoredDelivery, target: &Arc<Target>) {
+    /// Sends claimed deliveries, in one request.
+    fn attempt(&mut self, deliveries: Vec<StoredDelivery>, target: &Arc<Target>) {
         let target = Arc::clone(target);
         let clock = self.engine.clock;
         let seconds = self.report.attempt_seconds.clone();
         self.attempts.spawn(async move {
             let timer = seconds.start_timer();
-            let sending = async {
-                match target.attempt(&delivery, clock.now()) {
-                    Ok(reply) => reply.await,
-                    Err(fault) => Reply::NotSent(fault),
-                }
-            };
+            let sending = target.attempt(&deliveries, clock.now());
             let caught = AssertUnwindSafe(sending).catch_unwind().await;
             let reply = caught.unwrap_or_else(|_| {
                 Reply::NoAnswer(Fault {
@@ -320,9 +333,9 @@ impl Runner {
             });
             timer.observe_duration();
             Ended {
-                attempted: target.judge(&reply, clock.now()),
+                judged: target.judge(&deliveries, &reply, clock.now()),
                 target,
-                delivery,
+                deliveries,
             }
         });
     }
@@ -334,20 +347,34 @@ impl Runner {
                 .extend(ended.inspect_err(|error| self.report.attempt_lost(error)));
         }
         let ended = std::mem::take(&mut self.ended);
-        let conclusions = ended.into_iter().map(|ended| self.decide(ended)).collect();
+        let conclusions = ended
+            .into_iter()
+            .flat_map(|ended| self.decide(ended))
+            .collect();
         self.conclude(conclusions).await;
     }
 
-    /// What follows from an attempt, for the delivery and for the lane.
-    fn decide(&mut self, ended: Ended) -> Conclusion {
+    /// What follows from an attempt, for its deliveries and for the lane.
+    fn decide(&mut self, ended: Ended) -> Vec<Conclusion> {
         let Ended {
-            delivery,
+            deliveries,
             target,
-            attempted: Attempted { verdict, answer },
+            judged: Judged { lane, each },
         } = ended;
-        self.learn(&verdict, &target.spec.delivery);
+        let settings = &target.spec.delivery;
+        self.learn(&lane, settings);
         let now = self.engine.clock.now();
-        Conclusion::attempted(delivery, &verdict, answer, &target.spec.delivery, now)
+        let mut conclusions = Vec::with_capacity(deliveries.len());
+        for (delivery, Attempted { verdict, answer }) in deliveries.into_iter().zip(each) {
+            if verdict.class == Class::Alone {
+                self.alone.insert(delivery.id);
+            } else if matches!(verdict.class, Class::Delivered | Class::Refused) {
+                self.alone.remove(&delivery.id);
+            }
+            let conclusion = Conclusion::attempted(delivery, &verdict, answer, settings, now);
+            conclusions.push(conclusion);
+        }
+        conclusions
     }
 
     /// What an attempt tells about the destination.

@@ -73,6 +73,7 @@ fn next(
     match verdict.class {
         Class::Delivered => Next::Delivered,
         Class::Refused => Next::Dead(DeadReason::Refused),
+        Class::Alone => Next::RetryAt(now),
         Class::Ambiguous if settings.on_ambiguous == OnAmbiguous::DeadLetter => {
             Next::Dead(DeadReason::Ambiguous)
         }

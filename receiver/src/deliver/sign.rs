@@ -23,6 +23,14 @@ pub(super) fn signatures(keys: &[SecretBytes], id: &str, at: Timestamp, body: &[
     signatures.join(" ")
 }
 
+/// HMAC-SHA256 of a message.
+pub(super) fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
+    // Any length is a key.
+    let mac = Hmac::<Sha256>::new_from_slice(key).ok();
+    mac.map(|mac| mac.chain_update(message).finalize().into_bytes().to_vec())
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use hookswitch_crds::snapshot::SecretEncoding;

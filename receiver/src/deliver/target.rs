@@ -8,38 +8,26 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use futures::future::BoxFuture;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{self, Auth, Credential, ResolvedSecret, SecretEncoding};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use reqwest::{Client, Url};
 use zeroize::Zeroizing;
 
+use self::token::Tokens;
 use super::excerpt::Secrets;
-use super::kind::{self, Fault, Key, Reply, Verdict, reason};
+use super::kind::{self, Api, Reply, Verdict};
 use super::network::{self, Network};
-use super::wire::{Outgoing, Wire};
-use super::{cloudevents, sign};
-use crate::plan::FrozenBody;
+use super::wire::Wire;
 use crate::store::{Answer, StoredDelivery};
 
+mod attempt;
+mod token;
 pub(super) mod url;
 
 /// What we call ourselves, unless a header of the destination says otherwise.
 const USER_AGENT: &str = concat!("hookswitch/", env!("CARGO_PKG_VERSION"));
-
-/// The delivery's id, the same with every attempt
-/// (<https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>).
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// How many Hookswitch receivers an event has passed through, the one that sends included.
-const HOPS: HeaderName = HeaderName::from_static("x-hookswitch-hops");
-
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// Headers that frame the message or steer the connection: never a destination's to set.
 const FRAMING: &[&str] = &[
@@ -81,6 +69,9 @@ pub(super) enum Held {
     /// A secret can't be a part of the URL, or be the URL.
     #[error("the secret {0} can't be used in the URL: it is no URL, or no token")]
     SecretInUrl(String),
+    /// A private key can't be read.
+    #[error("the secret {0} is no RSA key in PEM")]
+    PrivateKey(String),
     /// A header can't be sent.
     #[error("header {0}: the name or the value is not allowed in HTTP")]
     Header(String),
@@ -105,6 +96,7 @@ pub(super) struct Target {
     url: Url,
     headers: HeaderMap,
     keys: Vec<SecretBytes>,
+    tokens: Option<Tokens>,
     secrets: Secrets,
     client: Client,
     wire: Arc<dyn Wire>,
@@ -115,6 +107,7 @@ struct Resolved {
     url: Url,
     headers: HeaderMap,
     keys: Vec<SecretBytes>,
+    tokens: Option<Tokens>,
     secrets: Secrets,
 }
 
@@ -127,10 +120,15 @@ impl Resolved {
             headers.insert(header::AUTHORIZATION, value);
         }
         let keys = keys(http, &mut secrets)?;
+        let tokens = match &http.auth {
+            Auth::OAuth(oauth) => Some(Tokens::prepare(oauth, http, &mut secrets)?),
+            _ => None,
+        };
         Ok(Self {
             url,
             headers,
             keys,
+            tokens,
             secrets,
         })
     }
@@ -142,6 +140,15 @@ pub(super) fn held(destination: &snapshot::Destination) -> Option<Held> {
 }
 
 /// An attempt that has ended.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// What it says of the destination.
+    pub(super) lane: Verdict,
+    /// What it means for each of its deliveries.
+    pub(super) each: Vec<Attempted>,
+}
+
+/// What an attempt means for a delivery.
 #[derive(Debug)]
 pub(super) struct Attempted {
     /// What it means.
@@ -164,105 +171,77 @@ impl Target {
             url,
             headers,
             keys,
+            tokens,
             secrets,
         } = Resolved::of(&spec.http)?;
-        let keep_alive = spec.delivery.on_ambiguous == snapshot::OnAmbiguous::Retry;
+        let keep_alive = spec.delivery.on_ambiguous != snapshot::OnAmbiguous::DeadLetter;
         Ok(Self {
             spec: Arc::clone(spec),
             url,
             headers,
             keys,
+            tokens,
             secrets,
             client: network.client(&spec.http.private_networks, keep_alive)?,
             wire: Arc::clone(wire),
         })
     }
 
-    /// Attempts a delivery. `at` is the time of the signature.
-    ///
-    /// Cancellation: the request may have left; the attempt is then ambiguous.
-    pub(super) fn attempt(
-        &self,
-        delivery: &StoredDelivery,
-        at: Timestamp,
-    ) -> Result<BoxFuture<'static, Reply>, Fault> {
-        let request = self.request(delivery, at)?;
-        let timeout = self.spec.delivery.timeout.to_std();
-        Ok(self.wire.send(&self.client, request, timeout))
+    /// What is peculiar to its API.
+    pub(super) fn api(&self) -> &'static Api {
+        kind::api(self.spec.kind)
     }
 
-    /// Judges what an attempt gave.
-    pub(super) fn judge(&self, reply: &Reply, now: Timestamp) -> Attempted {
-        let verdict = kind::judge(self.spec.kind, reply, now);
-        let (status, excerpt) = match reply {
+    /// Judges what an attempt gave, for each of its deliveries.
+    pub(super) fn judge(
+        &self,
+        deliveries: &[StoredDelivery],
+        reply: &Reply,
+        now: Timestamp,
+    ) -> Judged {
+        let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
+        let verdicts = kind::judge(self.spec.kind, reply, &ids, now);
+        let (status, said) = match reply {
             Reply::Answered { answer, whole } => (
                 Some(answer.status().as_u16()),
-                self.secrets.excerpt(answer.body(), *whole),
+                self.excerpt(answer.body(), *whole),
             ),
             Reply::NotSent(fault) | Reply::NoAnswer(fault) => {
-                (None, self.secrets.excerpt(fault.detail.as_bytes(), true))
+                (None, self.excerpt(fault.detail.as_bytes(), true))
             }
+            Reply::Found => (None, None),
         };
-        Attempted {
-            verdict,
-            answer: Answer {
-                status,
-                reason: verdict.reason.to_owned(),
-                ambiguous: verdict.class == kind::Class::Ambiguous,
-                excerpt,
-            },
+        let works = |it: &&Verdict| !it.is_failure();
+        let lane = verdicts.iter().find(works).or_else(|| verdicts.first());
+        Judged {
+            lane: lane.copied().unwrap_or_else(Verdict::interrupted),
+            each: verdicts
+                .iter()
+                .map(|verdict| Attempted {
+                    verdict: *verdict,
+                    answer: Answer {
+                        status,
+                        reason: verdict.reason.to_owned(),
+                        ambiguous: verdict.class == kind::Class::Ambiguous,
+                        // What is said of many that arrived is said for none of them.
+                        excerpt: said
+                            .clone()
+                            .filter(|_| ids.len() == 1 || verdict.class != kind::Class::Delivered),
+                    },
+                })
+                .collect(),
         }
     }
 
-    /// The request of an attempt: what is frozen, under the current headers and signatures.
-    fn request(&self, delivery: &StoredDelivery, at: Timestamp) -> Result<Outgoing, Fault> {
-        let (event, frozen) = (&delivery.event.event, &delivery.request);
-        let body: Bytes = match &frozen.body {
-            FrozenBody::Event => event.body.clone(),
-            FrozenBody::Rendered(body) => body.clone(),
-            FrozenBody::Unrendered(_) => {
-                return Err(Fault {
-                    reason: reason::INTERNAL,
-                    detail: "the body is not rendered yet".to_owned(),
-                });
-            }
+    /// The beginning of what was said, without secrets.
+    fn excerpt(&self, said: &[u8], whole: bool) -> Option<String> {
+        let Some(token) = self.tokens.as_ref().and_then(Tokens::issued) else {
+            return self.secrets.excerpt(said, whole);
         };
-        let id = delivery.id.to_string();
-        let mut headers = self.headers.clone();
-        let mut set = |name: HeaderName, value: String| {
-            let value = HeaderValue::try_from(value).map_err(|_| Fault {
-                reason: reason::INTERNAL,
-                detail: format!("{name} can't be sent"),
-            })?;
-            headers.insert(name, value);
-            Ok(())
-        };
-        set(header::CONTENT_TYPE, frozen.content_type.clone())?;
-        if kind::api(self.spec.kind).key == Key::Header {
-            set(IDEMPOTENCY_KEY, id.clone())?;
-        }
-        set(HOPS, event.hops.saturating_add(1).to_string())?;
-        if !self.keys.is_empty() {
-            set(WEBHOOK_ID, id.clone())?;
-            set(WEBHOOK_TIMESTAMP, at.as_second().to_string())?;
-            let signatures = sign::signatures(&self.keys, &id, at, &body);
-            set(WEBHOOK_SIGNATURE, signatures)?;
-        }
-        if frozen.cloud_event_headers {
-            cloudevents::insert(&mut headers, event);
-        }
-        Ok(Outgoing {
-            method: Method::from_bytes(frozen.method.as_bytes()).map_err(|_| Fault {
-                reason: reason::INTERNAL,
-                detail: "the method is not allowed in HTTP".to_owned(),
-            })?,
-            url: match &frozen.address {
-                Some(address) => url::with_segment(&self.url, address),
-                None => self.url.clone(),
-            },
-            headers,
-            body,
-        })
+        let mut issued = Secrets::default();
+        issued.add(token.secret.expose());
+        let said = issued.clear(String::from_utf8_lossy(said).into_owned());
+        self.secrets.excerpt(said.as_bytes(), whole)
     }
 }
 

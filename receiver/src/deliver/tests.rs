@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::event::{Disposition, Event};
 
 pub(super) mod bench;
-mod kinds;
+pub(super) mod kinds;
 mod lanes;
 pub(super) mod memory;
 mod outcomes;

@@ -510,6 +510,7 @@ impl Model {
                 planned_at: delivery.planned_at,
                 due: delivery.due,
                 interrupted: delivery.interrupted,
+                doubtful: delivery.interrupted,
             });
         }
         due.ready.sort_by_key(|delivery| delivery.due);

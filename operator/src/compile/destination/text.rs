@@ -28,13 +28,23 @@ pub(super) fn line() -> String {
 
 /// The event for people who will work on it: what was written, and where it comes from.
 pub(super) fn paragraph() -> String {
+    lines("\\n", "")
+}
+
+/// The same where HTML is wanted.
+pub(super) fn html() -> String {
+    lines("<br>", ".replace('&', '&amp;').replace('<', '&lt;')")
+}
+
+/// Lines with a break between them; each value goes through `escape`.
+fn lines(line_break: &str, escape: &str) -> String {
     let member = |label: &str, name: &str| {
         format!(
-            "${{event.?data.?{name}.hasValue() ? '\\n{label}: ' + string(event.data.{name}) : ''}}"
+            "${{event.?data.?{name}.hasValue() ? '{line_break}{label}: ' + string(event.data.{name}){escape} : ''}}"
         )
     };
     format!(
-        "${{{MESSAGE}.orValue(event.type)}}{}{}{}",
+        "${{string({MESSAGE}.orValue(event.type)){escape}}}{}{}{}",
         member("User", "user_id"),
         member("Conversation", "conversation_id"),
         member("Link", "conversation_url"),

@@ -1,8 +1,9 @@
 //! The named kinds: few lines of YAML, and the request that they make.
 
+use hookswitch_crds::duration::Duration;
 use hookswitch_crds::expression::{Scope, Variables};
 use hookswitch_crds::snapshot::{
-    Auth, Credential, Deliver, Destination, DestinationKind, HeaderValue, Route,
+    Auth, Credential, Deliver, Destination, DestinationKind, Grant, HeaderValue, OnAmbiguous, Route,
 };
 use hookswitch_crds::template::Template;
 use serde_json::{Value as Json, json};
@@ -13,7 +14,7 @@ use super::{SUBSCRIPTION, all, compiled, told};
 const SECRETS: &str = "
 kind: Secret
 metadata: {name: vendor, namespace: support}
-stringData: {token: the-token, url: 'https://hooks.slack.com/services/T1/B1/planted', spaced: a token}
+stringData: {token: the-token, url: 'https://hooks.slack.com/services/T1/B1/planted', spaced: a token, pem: '-----BEGIN PRIVATE KEY-----'}
 ";
 
 /// A route with one destination, and one rule with this body for it.
@@ -75,6 +76,192 @@ const WEBHOOK: &str = "slack: {webhookUrlSecretRef: {name: vendor, key: url}}";
 const TELEGRAM: &str =
     "telegram: {tokenSecretRef: {name: vendor, key: token}, chatId: '${event.data.user_id}'}";
 const ZENDESK: &str = "zendesk: {subdomain: acme, email: bot@acme.example, tokenSecretRef: {name: vendor, key: token}}";
+
+const DINGTALK: &str = "dingtalk: {accessTokenSecretRef: {name: vendor, key: token}, signingSecretRef: {name: vendor, key: token}}";
+const CONTACTS: &str = "hubspot: {tokenSecretRef: {name: vendor, key: token}, objectType: contacts, idProperty: tgstaff_user_id, id: '${event.data.user_id}'}";
+const TICKETS: &str = "hubspot: {tokenSecretRef: {name: vendor, key: token}, objectType: tickets, associations: [{to: '${event.data.user_id}', typeId: 16}]}";
+const LEAD: &str = "salesforce: {instanceUrl: 'https://acme.my.salesforce.com/', object: Lead, externalIdField: TGStaff_User__c, externalId: '${event.data.user_id}', auth: {clientCredentials: {clientIdSecretRef: {name: vendor, key: token}, clientSecretSecretRef: {name: vendor, key: token}}}}";
+const FRESHDESK: &str = "freshdesk: {domain: acme, apiKeySecretRef: {name: vendor, key: token}}";
+const MIXPANEL: &str = "mixpanel: {projectId: '42', region: EU, serviceAccount: {usernameSecretRef: {name: vendor, key: token}, passwordSecretRef: {name: vendor, key: token}}}";
+
+#[test]
+fn r54_the_other_kinds_call_their_own_apis() {
+    for (yaml, kind, method, url) in [
+        (
+            DINGTALK,
+            DestinationKind::Dingtalk,
+            "POST",
+            "https://oapi.dingtalk.com/robot/send",
+        ),
+        (
+            CONTACTS,
+            DestinationKind::Hubspot,
+            "POST",
+            "https://api.hubapi.com/crm/objects/2026-03/contacts/batch/upsert",
+        ),
+        (
+            TICKETS,
+            DestinationKind::Hubspot,
+            "POST",
+            "https://api.hubapi.com/crm/objects/2026-03/tickets/batch/create",
+        ),
+        (
+            LEAD,
+            DestinationKind::Salesforce,
+            "PATCH",
+            "https://acme.my.salesforce.com/services/data/v66.0/sobjects/Lead/TGStaff_User__c",
+        ),
+        (
+            FRESHDESK,
+            DestinationKind::Freshdesk,
+            "POST",
+            "https://acme.freshdesk.com/api/v2/tickets",
+        ),
+        (
+            MIXPANEL,
+            DestinationKind::Mixpanel,
+            "POST",
+            "https://api-eu.mixpanel.com/import?strict=1&project_id=42",
+        ),
+    ] {
+        let destination = destination(yaml);
+        assert_eq!(destination.kind, kind);
+        assert_eq!(destination.http.method, method);
+        assert_eq!(destination.http.url, url);
+    }
+    let token = "mixpanel: {projectId: '42', projectTokenSecretRef: {name: vendor, key: token}}";
+    assert_eq!(
+        destination(token).http.url,
+        "https://api.mixpanel.com/import?strict=1"
+    );
+    let lead = destination(LEAD);
+    assert_eq!(lead.address.as_deref(), Some("${event.data.user_id}"));
+    let Auth::OAuth(oauth) = lead.http.auth else {
+        panic!()
+    };
+    assert_eq!(
+        oauth.token_url,
+        "https://acme.my.salesforce.com/services/oauth2/token"
+    );
+    let jwt = "salesforce: {instanceUrl: 'https://acme.my.salesforce.com', object: Lead, externalIdField: X__c, externalId: '1', auth: {jwtBearer: {clientIdSecretRef: {name: vendor, key: token}, username: bot@acme.example, privateKeySecretRef: {name: vendor, key: pem}}}}";
+    let Auth::OAuth(oauth) = destination(jwt).http.auth else {
+        panic!()
+    };
+    let Grant::JwtBearer { audience, .. } = oauth.grant else {
+        panic!()
+    };
+    assert_eq!(audience, "https://login.salesforce.com");
+    let freshdesk = destination(FRESHDESK).delivery;
+    assert_eq!(freshdesk.on_ambiguous, OnAmbiguous::Search);
+    let mixpanel = destination(MIXPANEL).delivery;
+    assert_eq!(mixpanel.backoff_max, Duration::from_secs(60));
+}
+
+#[test]
+fn r56_nobody_needs_a_phone_number_or_an_email_address() {
+    let user = json!({"user_id": 777_000, "first_message": "<b>Hi</b> & bye"});
+    assert_eq!(
+        rendered(CONTACTS, "", &user),
+        json!({"id": "777000", "idProperty": "tgstaff_user_id", "properties": {"firstname": "unknown"}})
+    );
+    assert_eq!(
+        rendered(LEAD, "", &user),
+        json!({"LastName": "unknown", "Company": "Telegram", "Description": "<b>Hi</b> & bye\nUser: 777000"})
+    );
+    assert_eq!(
+        rendered(FRESHDESK, "", &user),
+        json!({
+            "unique_external_id": "777000", "name": "unknown",
+            "subject": "Telegram user unknown new inquiry",
+            "description": "&lt;b>Hi&lt;/b> &amp; bye<br>User: 777000",
+            "status": 2, "priority": 1,
+        })
+    );
+    assert_eq!(
+        rendered(FRESHDESK, "", &Json::Null)["unique_external_id"],
+        "c-1001"
+    );
+}
+
+#[test]
+fn r46_a_referrer_of_any_form_reaches_analytics() {
+    for referrer in [json!("spring"), json!({"source": "ad"}), Json::Null] {
+        let body = rendered(MIXPANEL, "", &json!({"user_id": 7, "referrer": referrer}));
+        assert_eq!(
+            body,
+            json!({"event": "conversation.created", "properties": {
+                "distinct_id": "7", "conversation_id": "c-1001", "sender": null, "status": null,
+                "referrer": referrer,
+            }})
+        );
+    }
+}
+
+#[test]
+fn a_ticket_of_hubspot_is_tied_to_its_contact() {
+    let ticket = rendered(TICKETS, "", &created());
+    assert_eq!(
+        ticket["associations"],
+        json!([{
+            "to": {"id": "777000"},
+            "types": [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 16}],
+        }])
+    );
+    assert_eq!(
+        ticket["properties"]["subject"],
+        "Telegram user alice new inquiry"
+    );
+    assert_eq!(ticket.get("id"), None);
+}
+
+#[test]
+fn r47_an_alert_of_dingtalk_may_be_a_line_of_text() {
+    assert_eq!(
+        rendered(
+            DINGTALK,
+            ", body: 'Agent ${event.data.user_id} is gone'",
+            &created()
+        ),
+        json!({"msgtype": "text", "text": {"content": "Agent 777000 is gone"}})
+    );
+    let limit = destination(DINGTALK).delivery.rate_limit.unwrap();
+    assert!(limit.per_second * 60.0 + f64::from(limit.burst) <= 20.0);
+}
+
+#[test]
+fn what_other_apis_would_refuse_is_refused_here() {
+    let upsert_with_ties = CONTACTS.replace("}'}", "}', associations: [{to: '1', typeId: 15}]}");
+    let unknown = "hubspot: {tokenSecretRef: {name: vendor, key: token}, objectType: deals}";
+    let account = LEAD.replace("object: Lead", "object: Account");
+    for (yaml, body, remedy) in [
+        (CONTACTS, ", body: {firstname: a}", "under properties"),
+        (upsert_with_ties.as_str(), "", "remove associations"),
+        (unknown, "", "write them"),
+        (LEAD, ", body: {TGStaff_User__c: a}", "remove it"),
+        (account.as_str(), "", "write them"),
+        (FRESHDESK, ", body: {subject: a}", "requester"),
+        (FRESHDESK, ", body: {phone: '1'}", "needs a name"),
+        (MIXPANEL, ", body: {event: a}", "properties"),
+        (DINGTALK, ", body: {text: {content: a}}", "msgtype"),
+    ] {
+        let told = refused(yaml, body);
+        assert!(told.contains("spec.rules[0].deliver[0].body"), "{told}");
+        assert!(told.contains(remedy), "{told}");
+    }
+}
+
+#[test]
+fn only_what_can_be_asked_or_repeated_without_harm_is_searched() {
+    let search = |yaml: &str| format!("{yaml}, delivery: {{onAmbiguous: Search}}");
+    for yaml in [FRESHDESK, LEAD, CONTACTS] {
+        let delivery = destination(&search(yaml)).delivery;
+        assert_eq!(delivery.on_ambiguous, OnAmbiguous::Search);
+    }
+    for yaml in [ZENDESK, TICKETS] {
+        let told = refused(&search(yaml), "");
+        assert!(told.contains("delivery.onAmbiguous"), "{told}");
+    }
+}
 
 #[test]
 fn r54_each_kind_calls_its_own_api() {

@@ -510,13 +510,8 @@ fn what_is_not_served_yet_is_refused_and_never_passed_over() {
         ),
         (
             TICKETS,
-            "{name: tickets, delivery: {onAmbiguous: Search}, zendesk: {subdomain: a, email: b@c.de, tokenSecretRef: {name: s, key: k}}}",
-            "spec.destinations[0].delivery.onAmbiguous",
-        ),
-        (
-            TICKETS,
-            "{name: tickets, hubspot: {tokenSecretRef: {name: s, key: k}, objectType: contacts}}",
-            "spec.destinations[0].hubspot",
+            "{name: tickets, postgres: {urlSecretRef: {name: s, key: k}, table: events}}",
+            "spec.destinations[0].postgres",
         ),
         (
             TICKETS,

@@ -8,10 +8,7 @@ use jiff::Timestamp;
 use super::{Api, Class, Key, Verdict, reason, retry_after};
 
 /// HTTP, and nothing more.
-pub(super) const API: Api = Api {
-    judge,
-    key: Key::Header,
-};
+pub(super) const API: Api = Api::new(judge, Key::Header);
 
 /// Statuses that mean something of their own.
 const STATUSES: &[(StatusCode, Class, &str)] = &[
@@ -57,7 +54,7 @@ pub(super) fn judge_status(status: StatusCode, headers: &HeaderMap, now: Timesta
         );
     let retry_after = match class {
         Class::Retry | Class::RateLimited => retry_after(headers, now),
-        Class::Delivered | Class::Refused | Class::Ambiguous => None,
+        Class::Delivered | Class::Refused | Class::Alone | Class::Ambiguous => None,
     };
     Verdict {
         class,

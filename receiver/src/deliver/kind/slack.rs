@@ -14,16 +14,10 @@ use serde::Deserialize;
 use super::{Api, Class, Key, Verdict, http_api, reason, retry_after};
 
 /// `chat.postMessage`.
-pub(super) const API: Api = Api {
-    judge,
-    key: Key::None,
-};
+pub(super) const API: Api = Api::new(judge, Key::None);
 
 /// An incoming webhook.
-pub(super) const WEBHOOK: Api = Api {
-    judge: judge_webhook,
-    key: Key::None,
-};
+pub(super) const WEBHOOK: Api = Api::new(judge_webhook, Key::None);
 
 /// Errors that are not of the message.
 const ERRORS: &[(&str, Class, &str)] = &[

@@ -11,10 +11,7 @@ use serde::Deserialize;
 use super::{Api, Class, Key, Verdict, http_api, reason};
 
 /// A new ticket.
-pub(super) const API: Api = Api {
-    judge,
-    key: Key::Header,
-};
+pub(super) const API: Api = Api::new(judge, Key::Header);
 
 /// An error, where it is no plain text.
 #[derive(Deserialize)]

@@ -1,11 +1,17 @@
 //! The URL of a destination: checked, and with its secrets in it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hookswitch_crds::address;
 use hookswitch_crds::snapshot::{self, Auth, ResolvedSecret};
+use ipnet::IpNet;
+use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
+use zeroize::Zeroizing;
 
 use super::super::excerpt::Secrets;
+use super::super::sign;
 use super::{Held, reveal};
 
 /// Where a URL has its secret.
@@ -28,20 +34,35 @@ pub(in crate::deliver) fn resolve(
     let url = match &http.auth {
         Auth::Url(secret) => secret_url(secret, secrets)?,
         Auth::Path(secret) => secret_path(&http.url, secret, secrets)?,
-        Auth::None | Auth::Basic { .. } => Url::parse(&http.url).map_err(|_| Held::Url)?,
+        Auth::SignedQuery {
+            token,
+            signing_secret,
+        } => {
+            // They are put in at each attempt; here it is seen that they are there.
+            for secret in std::iter::once(token).chain(signing_secret) {
+                text(secret, secrets)?;
+            }
+            Url::parse(&http.url).map_err(|_| Held::Url)?
+        }
+        Auth::None | Auth::Basic { .. } | Auth::OAuth(_) => {
+            Url::parse(&http.url).map_err(|_| Held::Url)?
+        }
     };
+    allowed(url, &http.private_networks)
+}
+
+/// A URL that may be used with these private networks.
+pub(super) fn allowed(url: Url, private_networks: &[IpNet]) -> Result<Url, Held> {
     match url.scheme() {
         "https" => {}
-        "http" if !http.private_networks.is_empty() => {}
+        "http" if !private_networks.is_empty() => {}
         "http" => return Err(Held::PlainHttp),
         _ => return Err(Held::Url),
     }
     // Every spelling of an IPv4 address (hexadecimal, one number) is normal here already.
     let host = url.host_str().ok_or(Held::Url)?;
     match host.trim_matches(['[', ']']).parse() {
-        Ok(address) if !address::allowed(address, &http.private_networks) => {
-            Err(Held::Address(address))
-        }
+        Ok(address) if !address::allowed(address, private_networks) => Err(Held::Address(address)),
         Ok(_) | Err(_) => Ok(url),
     }
 }
@@ -55,12 +76,49 @@ pub(super) fn with_segment(url: &Url, segment: &str) -> Url {
     url
 }
 
+/// A URL with a token, and with the time and its signature where there is a secret to sign with
+/// (<https://help.dingtalk.io/open/development/customize-robot-security-settings>): base64 of
+/// HMAC-SHA256 over `{milliseconds}\n{secret}`. It counts for an hour, so each attempt is signed anew.
+pub(super) fn signed(mut url: Url, auth: &Auth, at: Timestamp) -> Url {
+    let Auth::SignedQuery {
+        token,
+        signing_secret,
+    } = auth
+    else {
+        return url;
+    };
+    let value = |secret: &ResolvedSecret| {
+        let value = secret.usable().map(|it| it.expose().trim_ascii().to_vec());
+        Zeroizing::new(value.unwrap_or_default())
+    };
+    let mut query = url.query_pairs_mut();
+    query.append_pair("access_token", &String::from_utf8_lossy(&value(token)));
+    if let Some(secret) = signing_secret {
+        let secret = value(secret);
+        let time = at.as_millisecond().to_string();
+        let message = Zeroizing::new([time.as_bytes(), b"\n", &secret].concat());
+        let signature = sign::hmac_sha256(&secret, &message);
+        query
+            .append_pair("timestamp", &time)
+            .append_pair("sign", &STANDARD.encode(signature));
+    }
+    drop(query);
+    url
+}
+
+/// A secret that can stand in a URL.
+fn text<'a>(secret: &'a ResolvedSecret, secrets: &mut Secrets) -> Result<&'a str, Held> {
+    let text = reveal(secret, secrets)?.trim_ascii();
+    std::str::from_utf8(text)
+        .ok()
+        .filter(|text| !text.is_empty() && text.bytes().all(|it| it.is_ascii_graphic()))
+        .ok_or_else(|| Held::SecretInUrl(secret.reference.clone()))
+}
+
 /// A URL that is a secret itself: so is its path, which an answer may repeat alone.
 fn secret_url(secret: &ResolvedSecret, secrets: &mut Secrets) -> Result<Url, Held> {
     let unusable = || Held::SecretInUrl(secret.reference.clone());
-    let text = reveal(secret, secrets)?.trim_ascii();
-    let text = std::str::from_utf8(text).map_err(|_| unusable())?;
-    let url = Url::parse(text).map_err(|_| unusable())?;
+    let url = Url::parse(text(secret, secrets)?).map_err(|_| unusable())?;
     secrets.add(url.as_str().as_bytes());
     let path = url.path().trim_matches('/');
     secrets.add(path.as_bytes());
@@ -76,11 +134,7 @@ fn secret_url(secret: &ResolvedSecret, secrets: &mut Secrets) -> Result<Url, Hel
 /// A URL with a secret in its path.
 fn secret_path(url: &str, secret: &ResolvedSecret, secrets: &mut Secrets) -> Result<Url, Held> {
     let unusable = || Held::SecretInUrl(secret.reference.clone());
-    let text = reveal(secret, secrets)?.trim_ascii();
-    let text = std::str::from_utf8(text).map_err(|_| unusable())?;
-    if text.is_empty() || text.contains(|c: char| !c.is_ascii_graphic()) {
-        return Err(unusable());
-    }
+    let text = text(secret, secrets)?;
     let encoded = utf8_percent_encode(text, SEGMENT).to_string();
     secrets.add(encoded.as_bytes());
     Url::parse(&url.replace(PLACE, &encoded)).map_err(|_| unusable())
@@ -170,6 +224,24 @@ mod tests {
             Err(Held::Address(_))
         ));
         assert!(matches!(resolved("not a url"), Err(Held::SecretInUrl(_))));
+    }
+
+    #[test]
+    fn each_attempt_is_signed_with_its_own_time() {
+        let auth = Auth::SignedQuery {
+            token: secret("t0ken"),
+            signing_secret: Some(secret("SEC42\n")),
+        };
+        let http = http("https://oapi.dingtalk.com/robot/send", auth.clone());
+        let url = resolve(&http, &mut Secrets::default()).unwrap();
+        let at = "2026-01-02T03:04:05Z".parse().unwrap();
+        // printf '1767323045000\nSEC42' | openssl dgst -sha256 -hmac SEC42 -binary | base64
+        assert_eq!(
+            signed(url.clone(), &auth, at).query().unwrap(),
+            "access_token=t0ken&timestamp=1767323045000&sign=B%2Fo3vmk%2FayljJTC0pNeerkw6Zp2wHZlPhuibNRaQjO4%3D"
+        );
+        let later = at + std::time::Duration::from_secs(1);
+        assert_ne!(signed(url.clone(), &auth, later), signed(url, &auth, at));
     }
 
     #[test]

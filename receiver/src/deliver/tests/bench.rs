@@ -376,5 +376,6 @@ pub(in crate::deliver) fn delivery(id: u128, destination: &str, at: Timestamp) -
         planned_at: at,
         due: at,
         interrupted: false,
+        doubtful: false,
     }
 }

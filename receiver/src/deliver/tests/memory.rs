@@ -205,6 +205,8 @@ impl Store for Memory {
                             row.delivery.due = due;
                         }
                         row.delivery.interrupted = false;
+                        row.delivery.doubtful |=
+                            finish.answer.as_ref().is_some_and(|it| it.ambiguous);
                         row.finishes.push(finish);
                     }
                     current

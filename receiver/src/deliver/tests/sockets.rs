@@ -85,8 +85,9 @@ fn now() -> Timestamp {
 }
 
 async fn attempt(target: &Target, delivery: &StoredDelivery) -> Attempted {
-    let reply = target.attempt(delivery, now()).unwrap().await;
-    target.judge(&reply, now())
+    let delivery = std::slice::from_ref(delivery);
+    let reply = target.attempt(delivery, now()).await;
+    target.judge(delivery, &reply, now()).each.remove(0)
 }
 
 /// Attempts one delivery to a destination, with names that resolve to the loopback address.

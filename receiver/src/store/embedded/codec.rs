@@ -472,6 +472,13 @@ impl Tries {
             .any(|one| one.2.is_none() || one.3.as_ref().is_some_and(|answer| answer.2))
     }
 
+    /// Whether any may have taken effect.
+    pub(super) fn may_have_taken_effect(&self) -> bool {
+        self.0
+            .iter()
+            .any(|one| one.2.is_none() || one.3.as_ref().is_some_and(|answer| answer.2))
+    }
+
     pub(super) fn records(self) -> Result<Vec<AttemptRecord>, Damage> {
         self.0
             .into_iter()

@@ -286,8 +286,8 @@ fn delivery(
         events.insert(seq, Arc::clone(&event));
         event
     };
-    // The claim reads them in the writer, where damage would end the engine.
-    Tries::read(
+    // Read though there is none yet: the claim reads them in the writer, where damage would end the engine.
+    let tries = Tries::read(
         row.get_ref(10)?
             .as_str_or_null()
             .map_err(|error| unreadable(&error))?,
@@ -303,6 +303,7 @@ fn delivery(
         planned_at: timestamp(row.get(7)?)?,
         due: timestamp(row.get(8)?)?,
         interrupted: row.get(9)?,
+        doubtful: tries.may_have_taken_effect(),
     })
 }
 

@@ -1,0 +1,130 @@
+//! Mixpanel (<https://developer.mixpanel.com/reference/import-events>): a 400 is a partial success, of which
+//! `failed_records` names the rest. An event is the same again by event, time, `distinct_id` and
+//! `$insert_id`, for which a delivery's id has the 36 characters that it may have.
+//!
+//! 429 and 5xx say no delay: backoff from 2 s to 60 s. 413: fewer at once.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+use uuid::Uuid;
+
+use super::{Api, Batch, Class, Gather, Key, Verdict, http_api, reason};
+use crate::store::StoredDelivery;
+
+/// `import`: at most 2,000 events and 10 MB, and 2 MB in earlier documentation.
+pub(super) const API: Api = Api {
+    batch: Some(Batch {
+        most: 2000,
+        bytes: 2 << 20,
+        gather: Gather::Always,
+        fits: |_| true,
+        join: Json::Array,
+        each,
+    }),
+    ..Api::new(http_api::judge, Key::Body(stamp))
+};
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    failed_records: Vec<Failure>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    index: Option<usize>,
+    #[serde(rename = "insert_id", alias = "$insert_id")]
+    insert_id: Option<String>,
+}
+
+fn each(answer: &Response<Bytes>, ids: &[Uuid]) -> Option<Vec<Verdict>> {
+    if answer.status() != StatusCode::BAD_REQUEST {
+        return None;
+    }
+    let Answer { failed_records } = serde_json::from_slice(answer.body()).ok()?;
+    if failed_records.is_empty() {
+        return None;
+    }
+    let named: HashSet<&str> = failed_records
+        .iter()
+        .filter_map(|it| it.insert_id.as_deref())
+        .filter(|it| !it.is_empty())
+        .collect();
+    let placed: HashSet<usize> = failed_records
+        .iter()
+        .filter(|it| it.insert_id.as_deref().is_none_or(str::is_empty))
+        .filter_map(|it| it.index)
+        .collect();
+    let verdict = |(index, id): (usize, &Uuid)| {
+        if named.contains(id.to_string().as_str()) || placed.contains(&index) {
+            Verdict::new(Class::Refused, reason::REFUSED)
+        } else {
+            Verdict::delivered()
+        }
+    };
+    Some(ids.iter().enumerate().map(verdict).collect())
+}
+
+/// The event's own time, or when it was accepted: the same with every attempt.
+fn stamp(event: &mut Map<String, Json>, delivery: &StoredDelivery) {
+    let Some(Json::Object(properties)) = event.get_mut("properties") else {
+        return;
+    };
+    properties.insert("$insert_id".to_owned(), Json::from(delivery.id.to_string()));
+    let event = &delivery.event.event;
+    let time = event.time.unwrap_or(event.accepted_at).as_millisecond();
+    properties.entry("time").or_insert_with(|| Json::from(time));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::answer;
+    use super::*;
+    use crate::deliver::tests::bench::delivery;
+
+    #[test]
+    fn r43_only_the_events_that_mixpanel_names_are_refused() {
+        let ids = [1, 2, 3].map(Uuid::from_u128);
+        let body = json!({
+            "code": 400, "num_records_imported": 1, "status": "Bad Request",
+            "failed_records": [
+                {"index": 2, "insert_id": ids[0].to_string(), "field": "properties.time", "message": "..."},
+                {"index": 1, "field": "event", "message": "..."},
+            ],
+        });
+        let verdicts = each(&answer(400, &body.to_string()), &ids).unwrap();
+        let classes: Vec<_> = verdicts.iter().map(|it| it.class).collect();
+        assert_eq!(classes, [Class::Refused, Class::Refused, Class::Delivered]);
+        for whole in [
+            answer(400, "not JSON"),
+            answer(200, "{}"),
+            answer(413, "{}"),
+        ] {
+            assert_eq!(each(&whole, &ids), None);
+        }
+    }
+
+    #[test]
+    fn an_event_has_its_own_time_and_the_deliverys_id() {
+        let one = delivery(7, "mixpanel", "2026-05-05T00:00:00Z".parse().unwrap());
+        let mut event = Map::from_iter([
+            ("event".to_owned(), json!("a")),
+            ("properties".to_owned(), json!({"distinct_id": "u"})),
+        ]);
+        stamp(&mut event, &one);
+        let properties = &event["properties"];
+        let id = properties["$insert_id"].as_str().unwrap();
+        assert_eq!((id.len(), id), (36, one.id.to_string().as_str()));
+        // When the fixture's event was accepted.
+        assert_eq!(properties["time"], 1_767_323_045_000_i64);
+        let mut own = Map::from_iter([("properties".to_owned(), json!({"time": 5}))]);
+        stamp(&mut own, &one);
+        assert_eq!(own["properties"]["time"], 5);
+    }
+}
