@@ -285,6 +285,7 @@ fn parsed(delivery: &StoredDelivery) -> Option<Json> {
     let body = match &delivery.request.body {
         FrozenBody::Event => &delivery.event.event.body,
         FrozenBody::Rendered(body) => body,
+        FrozenBody::Unrendered(_) => return None,
     };
     serde_json::from_slice(body).ok()
 }
