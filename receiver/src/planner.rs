@@ -124,7 +124,7 @@ pub async fn run(options: Options) {
         planner.gather().await;
         match planner.queue.next() {
             Some(subscription) => planner.turn(subscription).await,
-            None if planner.removed.is_due() => planner.sweep().await,
+            None if planner.removed.is_due() => planner.sweep_removed().await,
             None => planner.wait().await,
         }
     }

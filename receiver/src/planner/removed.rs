@@ -54,14 +54,14 @@ impl Sweep {
 
 impl Planner {
     /// Looks at every subscription that is gone and has events without a plan.
-    pub(super) async fn sweep(&mut self) {
+    pub(super) async fn sweep_removed(&mut self) {
         self.removed.next = Instant::now() + EVERY;
-        if let Err(error) = self.try_sweep().await {
+        if let Err(error) = self.try_sweep_removed().await {
             tracing::warn!(category = error.category(), %error, "events of removed subscriptions could not be looked at; will try again");
         }
     }
 
-    async fn try_sweep(&mut self) -> Result<(), Error> {
+    async fn try_sweep_removed(&mut self) -> Result<(), Error> {
         // Without a configuration nothing is known to be removed.
         let Some(config) = self.options.config.borrow().clone() else {
             return Ok(());

@@ -12,7 +12,7 @@ use super::codec::{
 };
 use super::fault::{Fault, ReadFault};
 use super::state::{Shared, State};
-use crate::plan::{DeadReason, NewDelivery, Plan};
+use crate::plan::{DeadReason, FrozenBody, NewDelivery, Plan};
 use crate::store::{Error, delivery_bytes};
 
 /// Notes that an event is history since a time.
