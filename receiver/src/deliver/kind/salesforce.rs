@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn r54_answers_of_salesforce() {
-        let judged = |status, body| judge(&answer(status, body), Timestamp::UNIX_EPOCH);
+        let judged = |status, body: &str| judge(&answer(status, body), Timestamp::UNIX_EPOCH);
         for status in [200, 201, 204] {
             assert_eq!(judged(status, "").class, Class::Delivered);
         }
