@@ -2,7 +2,7 @@
 //!
 //! What depends on subscriptions, that is whether they let the route attach, is decided later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;

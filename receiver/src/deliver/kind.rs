@@ -326,24 +326,31 @@ pub(super) fn judge(
     ids: &[Uuid],
     now: Timestamp,
 ) -> Vec<Verdict> {
-    let all = |verdict| vec![verdict; ids.len()];
+    let api = api(kind);
+    let each = match (reply, &api.batch) {
+        (Reply::Answered { answer, .. }, Some(batch)) => (batch.each)(answer, ids),
+        _ => None,
+    };
+    each.unwrap_or_else(|| {
+        let verdict = judge_whole(kind, reply, now);
+        let whole = verdict.class == Class::Refused && verdict.reason == reason::REFUSED;
+        let answered = matches!(reply, Reply::Answered { .. });
+        let verdict = if answered && whole && ids.len() > 1 {
+            Verdict::new(Class::Alone, reason::BATCH_REFUSED)
+        } else {
+            verdict
+        };
+        vec![verdict; ids.len()]
+    })
+}
+
+/// Judges what a request gave, as a whole. `now` as for [`judge`].
+pub(super) fn judge_whole(kind: DestinationKind, reply: &Reply, now: Timestamp) -> Verdict {
     match reply {
-        Reply::NotSent(fault) => all(Verdict::new(Class::Retry, fault.reason)),
-        Reply::NoAnswer(fault) => all(Verdict::new(Class::Ambiguous, fault.reason)),
-        Reply::Found => all(Verdict::new(Class::Delivered, reason::FOUND)),
-        Reply::Answered { answer, .. } => {
-            let api = api(kind);
-            let each = api.batch.as_ref().map(|batch| (batch.each)(answer, ids));
-            each.flatten().unwrap_or_else(|| {
-                let verdict = (api.judge)(answer, now);
-                let whole = verdict.class == Class::Refused && verdict.reason == reason::REFUSED;
-                all(if whole && ids.len() > 1 {
-                    Verdict::new(Class::Alone, reason::BATCH_REFUSED)
-                } else {
-                    verdict
-                })
-            })
-        }
+        Reply::NotSent(fault) => Verdict::new(Class::Retry, fault.reason),
+        Reply::NoAnswer(fault) => Verdict::new(Class::Ambiguous, fault.reason),
+        Reply::Found => Verdict::new(Class::Delivered, reason::FOUND),
+        Reply::Answered { answer, .. } => (api(kind).judge)(answer, now),
     }
 }
 

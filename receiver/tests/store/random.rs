@@ -5,6 +5,7 @@ use std::path::Path;
 
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
+use hookswitch_receiver::event::Disposition;
 use hookswitch_receiver::plan::{
     DeadReason, EchoMark, FrozenBody, Guard, Outcome, Part, Plan, Recalled, Suppression, Verdict,
     WriteBack,

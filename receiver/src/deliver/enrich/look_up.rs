@@ -341,7 +341,7 @@ impl LookUp {
 
     /// What an answer tells about the API.
     fn learn(&self, reply: &Reply, clock: Clock, (route, rule, name): &Place) {
-        let verdict = kind::judge(DestinationKind::Http, reply, clock.now());
+        let verdict = kind::judge_whole(DestinationKind::Http, reply, clock.now());
         let mut breaker = lock(&self.breaker);
         let was_open = breaker.is_open();
         if verdict.is_failure() {
@@ -383,7 +383,7 @@ impl Drop for UnderWay<'_> {
 
 /// What an answer means, with the size of its text.
 fn judge(reply: &Reply, clock: Clock) -> Result<(Json, usize), Failure> {
-    let verdict = kind::judge(DestinationKind::Http, reply, clock.now());
+    let verdict = kind::judge_whole(DestinationKind::Http, reply, clock.now());
     let blame = match verdict.class {
         Class::Delivered => {
             let Reply::Answered { answer, whole } = reply else {
@@ -398,7 +398,7 @@ fn judge(reply: &Reply, clock: Clock) -> Result<(Json, usize), Failure> {
                 .map_err(|_| Failure::new(Blame::Refused, outcome::NO_JSON));
         }
         Class::Retry | Class::RateLimited | Class::Ambiguous => Blame::Failed,
-        Class::Refused => Blame::Refused,
+        Class::Refused | Class::Alone => Blame::Refused,
     };
     Err(Failure {
         blame,
