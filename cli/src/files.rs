@@ -146,7 +146,7 @@ impl Files {
 impl Loaded {
     fn add(&mut self, objects: Vec<Object>) {
         for object in objects {
-            if matches!(object.id.kind, Kind::Secret | Kind::ConfigMap) {
+            if object.id.kind == Kind::Secret {
                 self.problems.extend(secret::suspicious(&object));
             }
             match self.objects.entry(object.id.clone()) {

@@ -215,7 +215,10 @@ impl Project {
                 Kind::Namespace => {
                     gathered.objects.namespaces.insert(key.name, labels(object));
                 }
-                Kind::ConfigMap => {}
+                Kind::ConfigMap => {
+                    let values = secret::values(object).unwrap_or_default();
+                    gathered.objects.config_maps.insert(key, Arc::new(values));
+                }
             }
         }
         self.generations

@@ -52,6 +52,8 @@ pub mod reason {
     pub const SECRET_KEY_MISSING: &str = "SecretKeyMissing";
     /// The value can't be what it is referred to for: a key that is not base64, a header of two lines.
     pub const SECRET_INVALID: &str = "SecretInvalid";
+    /// A word list has a line that is none, or is too long.
+    pub const WORD_LIST_INVALID: &str = "WordListInvalid";
     /// A rule delivers to a destination that the route does not have.
     pub const DESTINATION_NOT_FOUND: &str = "DestinationNotFound";
 

@@ -10,8 +10,8 @@
 //!   [`EvalError::MissingField`].
 //!
 //! Invariants:
-//! - What is bounded when it is compiled can't exhaust the stack or run for ever when it is
-//!   evaluated: length, nesting, the number of loop steps and the size of a value have limits.
+//! - What is bounded when it is compiled can't exhaust the stack or run for long when it is evaluated:
+//!   length and nesting have limits, and an evaluation pays for its work ([`cost`]).
 //! - No error text holds a value of the event: names come from the expression's own source.
 //! - What can be known to fail for every event is refused when it is compiled: a literal that is no
 //!   regular expression, operands whose types can't go together, a condition that is no bool.
@@ -25,10 +25,14 @@ use cel::common::ast::IdedExpr;
 use cel::common::types::CelBool;
 use cel::common::value::CowVal;
 use cel::{Context, Env, ExecutionError, Value};
+use regex::Regex;
 use serde_json::Value as Json;
 
 mod check;
 mod conjuncts;
+mod cost;
+mod functions;
+mod lists;
 mod names;
 mod path;
 mod types;
@@ -38,6 +42,8 @@ mod value;
 mod tests;
 
 pub use conjuncts::conjuncts;
+pub use cost::MAX_COST;
+pub use lists::WordLists;
 pub(crate) use names::nearest;
 pub use value::Variables;
 
@@ -45,8 +51,6 @@ pub use value::Variables;
 pub const MAX_SOURCE: usize = 4096;
 /// How deeply brackets, and how deeply operations, may be nested.
 pub const MAX_NESTING: u16 = 32;
-/// How many elements all macros of one evaluation may go through.
-pub const MAX_STEPS: usize = 100_000;
 
 /// The most bytes of text that an expression's value may hold, and all values of a template together.
 pub const MAX_VALUE: usize = 16 << 20;
@@ -84,6 +88,12 @@ pub struct Expression {
     variables: BTreeSet<String>,
     /// The fields of `enriched` that it names; `None` stands for `enriched` as a whole.
     enriched: Vec<Option<String>>,
+    /// All nodes, paid for when it begins.
+    nodes: usize,
+    /// The literals that are regular expressions.
+    regexes: Arc<[Regex]>,
+    /// The word lists that it names, each with where.
+    word_lists: Vec<WordListRef>,
 }
 
 /// Why a text is not an expression.
@@ -111,6 +121,15 @@ pub enum EvalError {
     /// Anything else that went wrong; never holds the event's text.
     #[error("{0}")]
     Failed(String),
+}
+
+/// A word list that an expression names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct WordListRef {
+    /// `None` where it is computed.
+    name: Option<String>,
+    line: usize,
+    column: usize,
 }
 
 /// Functions, macros and types; made once.
@@ -163,6 +182,35 @@ impl Expression {
         self.variables.contains(variable)
     }
 
+    /// Checks that the word lists that it names are among these.
+    ///
+    /// # Errors
+    /// With the position and a suggestion.
+    pub fn check_word_lists(&self, known: &[&str]) -> Result<(), Error> {
+        let found = self.word_lists.iter().find_map(|it| match &it.name {
+            None => Some((
+                it,
+                "write out the word list's name: `words.risk`, or `words['risk']`".to_owned(),
+            )),
+            Some(name) if known.contains(&name.as_str()) => None,
+            Some(name) => {
+                let remedy = match (names::nearest(name, known.iter().copied()), known) {
+                    (Some(near), _) => format!("did you mean `words.{near}`?"),
+                    (None, []) => "add it to `spec.wordLists`".to_owned(),
+                    (None, known) => format!("it has {}", known.join(", ")),
+                };
+                Some((
+                    it,
+                    format!("`spec.wordLists` has no list `{name}`; {remedy}"),
+                ))
+            }
+        });
+        match found {
+            None => Ok(()),
+            Some((at, message)) => Err(Error::at(at.line, at.column, &message)),
+        }
+    }
+
     /// Evaluates it.
     ///
     /// # Errors
@@ -211,7 +259,7 @@ impl Expression {
         let needed = self.depth * LEVEL_STACK;
         stacker::maybe_grow(needed, needed + LEVEL_STACK, || {
             catch_unwind(AssertUnwindSafe(|| {
-                names::start_steps();
+                cost::start(self.nodes, &self.regexes);
                 let mut context = Context::with_env(Arc::clone(&ENV));
                 context.set_variable_resolver(variables);
                 match Value::resolve_val(&self.root, &context) {
@@ -241,9 +289,14 @@ impl Expression {
                     overload.argument_types().join(" and ")
                 )),
             },
-            ExecutionError::FunctionError { function, .. } if function == names::STEPS => {
+            ExecutionError::FunctionError { function, .. } if function == cost::COST => {
                 EvalError::Failed(format!(
-                    "its macros go through more than {MAX_STEPS} elements"
+                    "it takes too much work for this event: more than {MAX_COST} units"
+                ))
+            }
+            ExecutionError::FunctionError { function, message } if function == lists::MISSING => {
+                EvalError::Failed(format!(
+                    "the word list `{message}` is not there: its ConfigMap, Secret or key is missing"
                 ))
             }
             ExecutionError::FunctionError { function, .. } => EvalError::Failed(format!(
@@ -282,6 +335,11 @@ impl Expression {
             .or_else(|| missing().next());
         EvalError::MissingField(found.unwrap_or_else(|| "(a computed name)".to_owned()))
     }
+}
+
+/// The names of all functions and methods, for whoever explains them.
+pub fn function_names() -> impl Iterator<Item = &'static str> {
+    names::FUNCTIONS.into_iter().chain(names::METHODS)
 }
 
 impl Error {

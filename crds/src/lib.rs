@@ -32,3 +32,4 @@ pub mod subscription;
 pub mod template;
 mod text;
 pub mod validation;
+pub mod words;

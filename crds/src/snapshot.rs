@@ -315,6 +315,19 @@ pub struct Route {
     pub rules: Vec<Rule>,
     /// For destinations that write back.
     pub loop_guard: LoopGuard,
+    /// Unique names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub word_lists: Vec<WordList>,
+}
+
+/// Words that expressions look for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WordList {
+    /// What expressions call it: `words.<name>`.
+    pub name: String,
+    /// A word a line, as [`crate::words::compact`] writes them; `None` where its source is missing.
+    pub words: Option<String>,
 }
 
 /// Where deliveries go. The named kinds resolve to HTTP with their facts filled in.
@@ -335,6 +348,30 @@ pub struct Destination {
     pub writes_back: bool,
     /// How deliveries are attempted.
     pub delivery: Delivery,
+    /// What it must not see of an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redact: Option<Redact>,
+}
+
+/// What is taken out of an event before it is rendered for a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Redact {
+    /// Members of the event's data, as JSON pointers.
+    pub pointers: Vec<String>,
+    /// What is masked in every text.
+    pub patterns: Vec<Pattern>,
+}
+
+/// What is masked in every text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pattern {
+    /// Telephone numbers.
+    Phone,
+    /// Email addresses.
+    Email,
+    /// Numbers of payment cards.
+    Card,
 }
 
 /// The kinds of destination that this build serves.

@@ -79,6 +79,14 @@ impl Template {
         names
     }
 
+    /// Checks that the word lists that it names are among these.
+    ///
+    /// # Errors
+    /// That of the first expression that names another.
+    pub fn check_word_lists(&self, known: &[&str]) -> Result<(), expression::Error> {
+        self.root.check_word_lists(known)
+    }
+
     /// Renders it for an event.
     ///
     /// # Errors
@@ -170,6 +178,21 @@ impl Node {
             ),
             Self::List(nodes) => nodes.iter().for_each(|node| node.enriched(names)),
             Self::Map(members) => members.iter().for_each(|(_, node)| node.enriched(names)),
+        }
+    }
+
+    fn check_word_lists(&self, known: &[&str]) -> Result<(), expression::Error> {
+        match self {
+            Self::Constant(_) => Ok(()),
+            Self::Expression(expression) => expression.check_word_lists(known),
+            Self::Text(parts) => parts.iter().try_for_each(|part| match part {
+                Part::Literal(_) => Ok(()),
+                Part::Expression(expression) => expression.check_word_lists(known),
+            }),
+            Self::List(nodes) => nodes.iter().try_for_each(|it| it.check_word_lists(known)),
+            Self::Map(members) => members
+                .iter()
+                .try_for_each(|(_, it)| it.check_word_lists(known)),
         }
     }
 

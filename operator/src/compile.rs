@@ -47,6 +47,7 @@ mod subscription;
 mod unsupported;
 mod verification;
 mod versions;
+mod word_lists;
 
 pub use effective::effective;
 pub use report::{
@@ -69,6 +70,8 @@ pub struct Objects {
     pub routes: Vec<Arc<EventRoute>>,
     /// The data of the Secrets that objects refer to; more do no harm.
     pub secrets: BTreeMap<ObjectKey, Arc<SecretData>>,
+    /// The data of the `ConfigMap`s that objects refer to; more do no harm.
+    pub config_maps: BTreeMap<ObjectKey, Arc<SecretData>>,
     /// The labels of namespaces. One that is not listed has its name alone.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Objects that exist and can't be read: what was served of them stays.

@@ -3,7 +3,7 @@
 //! ```text
 //! watches ─ apply, delete, reset ─▶ Index ─ objects ─▶ compile
 //!                                     │
-//!                                     └─ wanted ─▶ get the Secrets that are referred to ─ fetched ─┐
+//!                                     └─ wanted ─▶ get what is referred to ──────────────── fetched ─┐
 //!                                     ▲                                                            │
 //!                                     └────────────────────────────────────────────────────────────┘
 //! ```
@@ -13,8 +13,9 @@
 //!   go on.
 //! - It is complete once every watch has listed what there is; before that nothing may be compiled,
 //!   or what was not yet seen would count as deleted.
-//! - Of Secrets it knows all names, and the data of only those that an object refers to.
-//! - Data once fetched stays until the Secret is known to be gone: an API server that fails takes no
+//! - Of Secrets and `ConfigMap`s it knows all names, and the data of only those that an object refers
+//!   to.
+//! - Data once fetched stays until what it is of is known to be gone: an API server that fails takes no
 //!   key away from anyone.
 //! - Nothing here waits, and nothing reads a clock.
 
@@ -60,6 +61,8 @@ pub enum Source {
     Namespaces,
     /// The metadata of Secrets.
     Secrets,
+    /// The metadata of `ConfigMap`s.
+    ConfigMaps,
 }
 
 /// What a change touches.
@@ -80,6 +83,7 @@ pub struct Index {
     routes: Entries<EventRoute>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     secrets: Secrets,
+    config_maps: Secrets,
     /// Watches that have not listed all yet.
     awaited: BTreeSet<Watch>,
 }
@@ -154,6 +158,16 @@ impl Index {
         input(self.secrets.gone(key))
     }
 
+    /// Takes in that a `ConfigMap` exists in this version.
+    pub fn apply_config_map(&mut self, key: ObjectKey, version: Version) -> Change {
+        input(self.config_maps.seen(key, version))
+    }
+
+    /// Forgets a `ConfigMap`.
+    pub fn delete_config_map(&mut self, key: &ObjectKey) -> Change {
+        input(self.config_maps.gone(key))
+    }
+
     /// A watch has listed what there is: whatever else it knew of is gone.
     pub fn reset(&mut self, watch: &Watch, listed: &BTreeSet<ObjectKey>) -> Change {
         let namespace = watch.namespace.as_deref();
@@ -164,6 +178,7 @@ impl Index {
             Source::Subscriptions => self.subscriptions.forget(is_gone),
             Source::Routes => self.routes.forget(is_gone),
             Source::Secrets => self.secrets.forget(is_gone),
+            Source::ConfigMaps => self.config_maps.forget(is_gone),
             Source::Namespaces => {
                 let before = self.namespaces.len();
                 self.namespaces
@@ -175,7 +190,7 @@ impl Index {
         input(self.awaited.remove(watch) || forgotten)
     }
 
-    /// Finds out which Secrets objects refer to, in their specs and in those that `previous` still
+    /// Finds out which Secrets and `ConfigMap`s objects refer to, in their specs and in those that `previous` still
     /// serves, and forgets the data of all others.
     pub fn refer(&mut self, previous: &Snapshot) {
         let origins = previous.subscriptions.iter().map(|it| &it.origin);
@@ -183,18 +198,25 @@ impl Index {
         let origins = previous.routes.iter().map(|it| &it.origin);
         let others = others.chain(origins.filter(|it| !self.routes.has(it)));
         let mut referenced = BTreeSet::new();
+        let mut config_maps = BTreeSet::new();
         for Origin { key, spec, .. } in others {
             referenced.extend(references::in_spec(&key.namespace, spec));
+            config_maps.extend(references::config_maps_in_spec(&key.namespace, spec));
         }
         referenced.extend(self.subscriptions.references());
         referenced.extend(self.routes.references());
         self.secrets.refer(referenced);
+        config_maps.extend(self.subscriptions.config_maps());
+        config_maps.extend(self.routes.config_maps());
+        self.config_maps.refer(config_maps);
     }
 
-    /// The Secrets that are referred to and whose data is not known in the version seen last.
+    /// The Secrets and `ConfigMap`s that are referred to and whose data is not known in the version seen last.
     #[must_use]
     pub fn wanted(&self) -> Vec<Wanted> {
-        self.secrets.wanted()
+        let secrets = self.secrets.wanted(Source::Secrets);
+        let config_maps = self.config_maps.wanted(Source::ConfigMaps);
+        secrets.chain(config_maps).collect()
     }
 
     /// Takes the data of a Secret in. `seen` is the version for which it was wanted, `version` the
@@ -209,6 +231,17 @@ impl Index {
         self.secrets.fetched(key, seen, version, data);
     }
 
+    /// The same for a `ConfigMap`.
+    pub fn fetched_config_map(
+        &mut self,
+        key: &ObjectKey,
+        seen: Version,
+        version: Version,
+        data: BTreeMap<String, SecretBytes>,
+    ) {
+        self.config_maps.fetched(key, seen, version, data);
+    }
+
     /// All that is compiled.
     #[must_use]
     pub fn objects(&self) -> Objects {
@@ -218,6 +251,7 @@ impl Index {
             subscriptions: self.subscriptions.readable().collect(),
             routes: self.routes.readable().collect(),
             secrets: self.secrets.data(),
+            config_maps: self.config_maps.data(),
             namespaces: self.namespaces.clone(),
             unreadable,
         }
@@ -236,9 +270,11 @@ impl Index {
     }
 }
 
-/// A Secret whose data is wanted.
+/// A Secret or a `ConfigMap` whose data is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
+    /// [`Source::Secrets`] or [`Source::ConfigMaps`].
+    pub source: Source,
     /// Its name.
     pub key: ObjectKey,
     /// The version that was seen last.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::secrets::{self, Secrets};
 use crate::apply::{self, Layout, Placements, Plan, PlanError, Stored};
 use crate::compile::{Compiled, Compiler, EventRouteReport, Settings, WebhookSubscriptionReport};
-use crate::index::{Shared, Version, Wanted};
+use crate::index::{Shared, Source, Version, Wanted};
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, kind};
 use crate::receivers::Fleet;
@@ -71,8 +71,8 @@ pub enum Error {
     /// The snapshot can't be kept.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A Secret that objects refer to can't be got.
-    #[error("can't get the Secret {key}: {source}")]
+    /// A Secret or a `ConfigMap` that objects refer to can't be got.
+    #[error("can't get {key}, which objects refer to: {source}")]
     Fetch {
         /// Its name.
         key: ObjectKey,
@@ -193,7 +193,7 @@ impl Driver {
 
     async fn reconcile(&mut self) -> Result<(), Error> {
         let stored = self.stored().await?;
-        self.fetch_secrets(&stored).await?;
+        self.fetch(&stored).await?;
         let (reports, plan) = self.compile(stored.clone()).await?;
         let placements = self.write(&stored, plan).await?;
         self.publish(reports, placements);
@@ -231,7 +231,7 @@ impl Driver {
 
     /// Gets what objects refer to, as far as it is not known. Where older data serves, a failure is
     /// made good later.
-    async fn fetch_secrets(&mut self, stored: &Stored) -> Result<(), Error> {
+    async fn fetch(&mut self, stored: &Stored) -> Result<(), Error> {
         let wanted = self.options.index.with(|index| {
             index.refer(&stored.snapshot);
             index.wanted()
@@ -239,32 +239,36 @@ impl Driver {
         let client = &self.options.client;
         let mut fetched = futures::stream::iter(wanted)
             .map(|wanted| async move {
-                let api: Api<Secret> = Api::namespaced(client.clone(), &wanted.key.namespace);
-                let got = api.get_opt(&wanted.key.name).await;
+                let got = get(client, &wanted).await;
                 (wanted, got)
             })
             .buffer_unordered(CONCURRENCY);
         let mut failed = None;
         while let Some((wanted, got)) = fetched.next().await {
             let Wanted {
+                source,
                 key,
                 version,
                 known,
             } = wanted;
             let index = &self.options.index;
+            let take = |came, data| {
+                index.with(|it| match source {
+                    Source::ConfigMaps => it.fetched_config_map(&key, version.clone(), came, data),
+                    _ => it.fetched(&key, version.clone(), came, data),
+                });
+            };
             match got {
-                Ok(Some(secret)) => {
-                    let came = secret.metadata.resource_version.unwrap_or_default();
-                    let data = secret.data.unwrap_or_default().into_iter();
-                    let data = data.map(|(key, value)| (key, SecretBytes::new(value.0)));
-                    index.with(|it| it.fetched(&key, version, Version(came), data.collect()));
-                }
+                Ok(Some((came, data))) => take(Version(came), data),
                 // Deleted; the watch says so soon.
                 Ok(None) => {
-                    index.with(|it| it.delete_secret(&key));
+                    index.with(|it| match source {
+                        Source::ConfigMaps => it.delete_config_map(&key),
+                        _ => it.delete_secret(&key),
+                    });
                 }
                 Err(error) if known => {
-                    tracing::warn!(secret = %key, %error, "its older data serves until it can be got");
+                    tracing::warn!(?source, object = %key, %error, "its older data serves until it can be got");
                     self.again = Some(Instant::now() + STALE);
                 }
                 // An API server that has just started knows no roles yet. If it is not that, it must not stop
@@ -273,13 +277,24 @@ impl Driver {
                     if Category::of(&error) == Category::Forbidden
                         && self.refused.get_or_insert_with(Instant::now).elapsed() > RIGHTS =>
                 {
-                    tracing::error!(secret = %key, %error, "it counts as empty: let the operator's role get it");
-                    index.with(|it| {
-                        it.fetched(&key, Version::none(), Version::none(), BTreeMap::new());
+                    tracing::error!(?source, object = %key, %error, "it counts as empty: let the operator's role get it");
+                    index.with(|it| match source {
+                        Source::ConfigMaps => it.fetched_config_map(
+                            &key,
+                            Version::none(),
+                            Version::none(),
+                            BTreeMap::new(),
+                        ),
+                        _ => it.fetched(&key, Version::none(), Version::none(), BTreeMap::new()),
                     });
                     self.again = Some(Instant::now() + STALE);
                 }
-                Err(source) => failed = Some(Error::Fetch { key, source }),
+                Err(error) => {
+                    failed = Some(Error::Fetch {
+                        source: error,
+                        key: key.clone(),
+                    });
+                }
             }
         }
         if failed.is_none() && self.again.is_none() {
@@ -487,6 +502,32 @@ type Reports = (
     BTreeMap<ObjectKey, WebhookSubscriptionReport>,
     BTreeMap<ObjectKey, EventRouteReport>,
 );
+
+/// The data of a Secret or a `ConfigMap`, and the version that it is of; `None` where it is gone.
+async fn get(
+    client: &Client,
+    wanted: &Wanted,
+) -> Result<Option<(String, BTreeMap<String, SecretBytes>)>, kube::Error> {
+    let (namespace, name) = (&wanted.key.namespace, &wanted.key.name);
+    if wanted.source == Source::ConfigMaps {
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        return Ok(api.get_opt(name).await?.map(|it| {
+            let texts = it.data.unwrap_or_default().into_iter();
+            let texts = texts.map(|(key, text)| (key, SecretBytes::new(text.into_bytes())));
+            let bytes = it.binary_data.unwrap_or_default().into_iter();
+            let bytes = bytes.map(|(key, value)| (key, SecretBytes::new(value.0)));
+            let version = it.metadata.resource_version.unwrap_or_default();
+            (version, texts.chain(bytes).collect())
+        }));
+    }
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(name).await?.map(|it| {
+        let data = it.data.unwrap_or_default().into_iter();
+        let data = data.map(|(key, value)| (key, SecretBytes::new(value.0)));
+        let version = it.metadata.resource_version.unwrap_or_default();
+        (version, data.collect())
+    }))
+}
 
 /// Waits for a change. Those who tell of changes end with the process; until then nothing changes.
 async fn changed<T>(receiver: &mut watch::Receiver<T>) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use hookswitch_crds::key::ObjectKey;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{DynamicObject, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
@@ -72,12 +72,19 @@ pub fn needed(namespaces: Option<&[String]>) -> Vec<Watch> {
             Source::Subscriptions,
             Source::Routes,
             Source::Secrets,
+            Source::ConfigMaps,
             Source::Namespaces,
         ];
         return sources.map(everywhere).to_vec();
     };
     let scoped = namespaces.iter().flat_map(|namespace| {
-        [Source::Subscriptions, Source::Routes, Source::Secrets].map(|source| Watch {
+        let sources = [
+            Source::Subscriptions,
+            Source::Routes,
+            Source::Secrets,
+            Source::ConfigMaps,
+        ];
+        sources.map(|source| Watch {
             source,
             namespace: Some(namespace.clone()),
         })
@@ -98,6 +105,7 @@ impl Feed {
                 (Source::Subscriptions, _) => self.objects(Kind::WebhookSubscription, watch).await,
                 (Source::Routes, _) => self.objects(Kind::EventRoute, watch).await,
                 (Source::Secrets, _) => self.secrets(watch).await,
+                (Source::ConfigMaps, _) => self.config_maps(watch).await,
                 (Source::Namespaces, None) => self.namespaces(watch).await,
                 (Source::Namespaces, Some(names)) => self.each_namespace(watch, names).await,
             }
@@ -133,6 +141,22 @@ impl Feed {
                 index.apply_secret(key, Version(version))
             }
             Told::Deleted(key) => index.delete_secret(&key),
+        })
+        .await;
+    }
+
+    async fn config_maps(&self, watch: Watch) {
+        let api: Api<PartialObjectMeta<ConfigMap>> = match &watch.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let stream = watcher(api, watcher::Config::default());
+        self.feed(watch, stream, |index, change| match change {
+            Told::Applied(key, object) => {
+                let version = object.metadata.resource_version.unwrap_or_default();
+                index.apply_config_map(key, Version(version))
+            }
+            Told::Deleted(key) => index.delete_config_map(&key),
         })
         .await;
     }
@@ -237,12 +261,12 @@ mod tests {
     #[test]
     fn one_scope_needs_its_own_watches_and_no_others() {
         let all = needed(None);
-        assert_eq!(all.len(), 4);
+        assert_eq!(all.len(), 5);
         assert!(all.iter().all(|watch| watch.namespace.is_none()));
 
         let names = ["a".to_owned(), "b".to_owned()];
         let scoped = needed(Some(&names));
-        assert_eq!(scoped.len(), 7);
+        assert_eq!(scoped.len(), 9);
         let everywhere: Vec<Source> = scoped
             .iter()
             .filter(|watch| watch.namespace.is_none())

@@ -7,15 +7,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hookswitch_crds::expression::{self, Expression, Scope};
+use hookswitch_crds::expression::{self, Expression, Scope, WordLists};
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::{self, Snapshot};
 use hookswitch_crds::template::{self, Template, UrlTemplate};
+use hookswitch_crds::words::{self, Words};
 use serde_json::Value as Json;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::plan::Lane;
+use crate::redact::Redactor;
 
 mod memory;
 
@@ -111,6 +113,16 @@ pub enum Error {
         /// What is wrong, each with its leaf.
         errors: Vec<template::Error>,
     },
+    /// A word list can't be read: the operator and the receiver disagree about its format.
+    #[error("route {route}, word list {list}: {source}")]
+    Words {
+        /// The route.
+        route: ObjectKey,
+        /// The list.
+        list: String,
+        /// What is wrong.
+        source: words::Error,
+    },
     /// A rule names a destination that its route does not have.
     #[error("route {route}, rule {rule}: no destination `{destination}`")]
     Destination {
@@ -166,7 +178,14 @@ pub struct Route {
     pub rules: Vec<Rule>,
     /// `loopGuard.echo`.
     pub echo: Option<Echo>,
+    /// The word lists that its expressions name; `None` where it has none.
+    pub words: Option<WordLists>,
+    /// Each list's words, by their text: routes with the same words share them.
+    prepared: Vec<(Arc<str>, Arc<Words>)>,
 }
+
+/// Words that are made ready already, by their text.
+type Prepared = HashMap<Arc<str>, Arc<Words>>;
 
 /// A rule with its expressions compiled.
 #[derive(Debug)]
@@ -211,6 +230,8 @@ pub struct Deliver {
     pub once: Option<Once>,
     /// The body as it is written, where it names look-ups.
     pub enriched: Option<Enriched>,
+    /// What the destination must not see.
+    pub redact: Option<Arc<Redactor>>,
 }
 
 /// A body that can be rendered only once look-ups have ended.
@@ -279,6 +300,8 @@ impl Config {
             ..Self::default()
         };
         let mut attached: HashMap<ObjectKey, Vec<Arc<Route>>> = HashMap::new();
+        let routes = previous.into_iter().flat_map(|it| it.routes.values());
+        let mut prepared: Prepared = routes.flat_map(|it| it.prepared.iter().cloned()).collect();
         for spec in snapshot.routes {
             let key = spec.origin.key.clone();
             let kept = previous
@@ -286,7 +309,7 @@ impl Config {
                 .filter(|route| is_same(&route.spec, &spec));
             let route = match kept {
                 Some(route) => Arc::clone(route),
-                None => Arc::new(Route::load(spec)?),
+                None => Arc::new(Route::load(spec, &mut prepared)?),
             };
             for subscription in &route.spec.subscriptions {
                 attached
@@ -323,8 +346,40 @@ fn is_same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
     Arc::ptr_eq(one, other) || one == other
 }
 
+/// A route's lists by name, made ready; nothing for one whose source is missing.
+type Lists = Vec<(String, Option<(Arc<str>, Arc<Words>)>)>;
+
+fn lists(spec: &snapshot::Route, prepared: &mut Prepared) -> Result<Lists, Error> {
+    let lists = spec.word_lists.iter().map(|list| {
+        let Some(text) = list.words.as_deref() else {
+            return Ok((list.name.clone(), None));
+        };
+        let known = prepared.get_key_value(text);
+        let known = known.map(|(text, words)| (Arc::clone(text), Arc::clone(words)));
+        if let Some(known) = known {
+            return Ok((list.name.clone(), Some(known)));
+        }
+        let words = Words::parse(text).map_err(|source| Error::Words {
+            route: spec.origin.key.clone(),
+            list: list.name.clone(),
+            source,
+        })?;
+        let made: (Arc<str>, Arc<Words>) = (Arc::from(text), Arc::new(words));
+        prepared.insert(Arc::clone(&made.0), Arc::clone(&made.1));
+        Ok((list.name.clone(), Some(made)))
+    });
+    lists.collect()
+}
+
 impl Route {
-    fn load(spec: Arc<snapshot::Route>) -> Result<Self, Error> {
+    /// Its words, made ready.
+    #[cfg(test)]
+    pub(crate) fn prepared(&self) -> Vec<Arc<Words>> {
+        let prepared = self.prepared.iter();
+        prepared.map(|(_, words)| Arc::clone(words)).collect()
+    }
+
+    fn load(spec: Arc<snapshot::Route>, prepared: &mut Prepared) -> Result<Self, Error> {
         let key = &spec.origin.key;
         let compile = |rule: &str, source: &str, scope| {
             Expression::compile(source, scope).map_err(|source| Error::Expression {
@@ -336,6 +391,12 @@ impl Route {
         let destinations: Vec<Arc<snapshot::Destination>> =
             spec.destinations.iter().cloned().map(Arc::new).collect();
         let destination = |name: &str| destinations.iter().find(|it| it.name == name);
+        let redactors: HashMap<&str, Arc<Redactor>> = spec
+            .destinations
+            .iter()
+            .filter_map(|it| Some((it.name.as_str(), it.redact.as_ref()?)))
+            .map(|(name, redact)| (name, Arc::new(Redactor::new(redact))))
+            .collect();
         let mut rules = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
             let mut enrich = Vec::with_capacity(rule.enrich.len());
@@ -381,6 +442,7 @@ impl Route {
                     address: address.transpose()?,
                     body,
                     once: once.transpose()?,
+                    redact: redactors.get(entry.destination.as_str()).cloned(),
                 });
             }
             rules.push(Rule {
@@ -417,7 +479,15 @@ impl Route {
                 })
             })
             .transpose()?;
+        let lists = lists(&spec, prepared)?;
+        let named = lists.iter().map(|(name, words)| {
+            let words = words.as_ref().map(|(_, words)| Arc::clone(words));
+            (name.clone(), words)
+        });
+        let words = (!lists.is_empty()).then(|| WordLists::new(named));
         Ok(Self {
+            words,
+            prepared: lists.into_iter().filter_map(|(_, words)| words).collect(),
             spec,
             destinations,
             rules,

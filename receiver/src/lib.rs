@@ -22,6 +22,7 @@ pub mod observe;
 pub mod options;
 pub mod plan;
 pub mod planner;
+pub mod redact;
 pub mod route;
 pub mod run;
 pub mod serve;

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::event::Disposition;
+use crate::redact::Hidden;
 
 mod memory;
 mod timer;
@@ -209,6 +210,8 @@ pub struct FrozenRequest {
     /// The part of the address that depends on the event; see
     /// [`hookswitch_crds::snapshot::Destination::address`].
     pub address: Option<String>,
+    /// Attributes of the event that the destination must not see.
+    pub hidden: Hidden,
     /// The body.
     pub body: FrozenBody,
 }

@@ -11,6 +11,7 @@ use hookswitch_crds::snapshot::DestinationKind;
 use hookswitch_receiver::event::{Disposition, Event};
 use hookswitch_receiver::metrics::Metrics;
 use hookswitch_receiver::plan::{FrozenBody, FrozenRequest, Lane, NewDelivery, Plan};
+use hookswitch_receiver::redact::Hidden;
 use hookswitch_receiver::store::embedded::{self, Embedded};
 use hookswitch_receiver::store::{NewEvent, Store, StoredEvent};
 use jiff::{SignedDuration, Timestamp};
@@ -122,6 +123,7 @@ pub(crate) fn plan(event: &StoredEvent, lanes: usize, now: Timestamp) -> Plan {
                 content_type: "application/json".to_owned(),
                 cloud_event_headers: false,
                 address: None,
+                hidden: Hidden::default(),
                 body: FrozenBody::Event,
             }),
             ordered_by: None,

@@ -20,6 +20,7 @@ mod process;
 mod recovery;
 mod report;
 mod request;
+mod rules;
 mod scale;
 mod sink;
 mod subject;
@@ -85,8 +86,9 @@ pub(crate) fn say(line: &str) -> Result<()> {
 type Measure = fn(&Settings) -> Result<Section>;
 
 /// All parts by the names that choose them.
-const SECTIONS: [(&str, Measure); 9] = [
+const SECTIONS: [(&str, Measure); 10] = [
     ("accept", accept::section),
+    ("rules", rules::section),
     ("planning", flow::planning),
     ("delivering", flow::delivering),
     ("whole-way", flow::whole_way),

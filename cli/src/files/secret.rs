@@ -9,16 +9,21 @@ use serde_json::Value as Json;
 
 use crate::diagnostic::Diagnostic;
 use crate::files::node::{Node, Value};
-use crate::files::object::Object;
+use crate::files::object::{Kind, Object};
 
-/// The values by key. As the API server has it, `stringData` wins over `data`.
+/// The values by key. As the API server has it, `stringData` wins over `data`; a `ConfigMap`'s `data` is
+/// text.
 ///
 /// # Errors
 /// Every value that can't be read; messages never hold a value.
 pub fn values(object: &Object) -> Result<BTreeMap<String, SecretBytes>, Vec<Diagnostic>> {
     let mut values = BTreeMap::new();
     let mut problems = Vec::new();
-    for (field, encoded) in [("data", true), ("stringData", false)] {
+    let fields = match object.id.kind {
+        Kind::ConfigMap => [("binaryData", true), ("data", false)],
+        _ => [("data", true), ("stringData", false)],
+    };
+    for (field, encoded) in fields {
         let mut each = |key: &str, node: &Node| {
             let path = format!("{field}[{key}]");
             match decode(node, encoded) {
@@ -53,7 +58,7 @@ pub fn suspicious(object: &Object) -> Vec<Diagnostic> {
     };
     values
         .iter()
-        .filter(|(_, value)| value.expose().ends_with(b"\n"))
+        .filter(|(_, value)| is_one_line(value.expose()))
         .map(|(key, _)| {
             let field = ["stringData", "data"]
                 .into_iter()
@@ -67,6 +72,13 @@ pub fn suspicious(object: &Object) -> Vec<Diagnostic> {
                 .warning()
         })
         .collect()
+}
+
+/// Whether it ends with its only line break. What has several lines is no secret on one line.
+fn is_one_line(value: &[u8]) -> bool {
+    value
+        .strip_suffix(b"\n")
+        .is_some_and(|line| !line.contains(&b'\n'))
 }
 
 fn decode(node: &Node, encoded: bool) -> Result<SecretBytes, &'static str> {

@@ -144,14 +144,18 @@ fn event(subscription: &Subscription, case: &Case) -> anyhow::Result<Event> {
 fn told(subscription: &Subscription, event: &Event, plan: &Plan) -> Trial {
     let asked = Asked::new(event);
     let verdicts = plan.verdicts.iter().map(|verdict| {
-        let when = subscription
+        let route = subscription
             .routes
             .iter()
-            .find(|route| route.spec.origin.key == verdict.route)
+            .find(|route| route.spec.origin.key == verdict.route);
+        let words = route.and_then(|route| route.words.as_ref());
+        let when = route
             .and_then(|route| route.spec.rules.iter().find(|it| it.name == verdict.rule))
             .and_then(|rule| rule.when.as_deref())
             .filter(|_| verdict.outcome == Outcome::WhenFalse);
-        let not = when.map(|when| asked.parts(when)).unwrap_or_default();
+        let not = when
+            .map(|when| asked.parts(when, words))
+            .unwrap_or_default();
         Decided {
             rule: format!("{}/{}", verdict.route, verdict.rule),
             verdict: verdict.outcome.label().to_owned(),

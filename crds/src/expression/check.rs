@@ -8,7 +8,9 @@ use cel::common::ast::{
 
 use super::names::{self, ATTRIBUTES, FUNCTIONS, MACROS, METHODS, TYPES};
 use super::path::Path;
-use super::{ENV, Error, Expression, MAX_DEPTH, MAX_NESTING, Scope, types};
+use super::{
+    ENV, Error, Expression, MAX_DEPTH, MAX_NESTING, Scope, WordListRef, cost, lists, types,
+};
 
 /// Parses and checks.
 pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Expression, Error> {
@@ -25,16 +27,32 @@ pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Exp
         paths: Vec::new(),
         variables: BTreeSet::new(),
         enriched: Vec::new(),
+        word_lists: Vec::new(),
         depth: 0,
     };
     checker.expression(&mut root, 1)?;
     types::check(&root, condition, &|id, message| checker.error(id, message))?;
+    let Checker {
+        paths,
+        word_lists,
+        variables,
+        enriched,
+        ..
+    } = checker;
+    let cost::Metered {
+        nodes,
+        depth,
+        regexes,
+    } = cost::meter(&mut root);
     Ok(Expression {
         root,
-        depth: checker.depth,
-        paths: checker.paths,
-        variables: checker.variables,
-        enriched: checker.enriched,
+        depth,
+        paths,
+        nodes,
+        regexes,
+        word_lists,
+        variables,
+        enriched,
     })
 }
 
@@ -125,11 +143,18 @@ struct Checker<'a> {
     paths: Vec<Path>,
     variables: BTreeSet<String>,
     enriched: Vec<Option<String>>,
+    word_lists: Vec<WordListRef>,
     depth: usize,
 }
 
 impl Checker<'_> {
     fn error(&self, id: u64, message: &str) -> Error {
+        let (line, column) = self.place(id);
+        Error::at(line, column, message)
+    }
+
+    /// Line and column of a node, counted from 1.
+    fn place(&self, id: u64) -> (usize, usize) {
         let offset = self
             .info
             .offset_for(id)
@@ -138,7 +163,7 @@ impl Checker<'_> {
         let before: String = self.source.chars().take(offset).collect();
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        Error::at(line, column, message)
+        (line, column)
     }
 
     fn expression(&mut self, node: &mut IdedExpr, depth: usize) -> Result<(), Error> {
@@ -218,6 +243,14 @@ impl Checker<'_> {
         } else if path.variable() == "enriched" {
             self.enriched.push(None);
         }
+        if path.variable() == lists::VARIABLE {
+            let (line, column) = self.place(id);
+            self.word_lists.push(WordListRef {
+                name: path.attribute().map(str::to_owned),
+                line,
+                column,
+            });
+        }
         self.paths.push(path);
         Ok(())
     }
@@ -225,7 +258,7 @@ impl Checker<'_> {
     fn variable(&mut self, id: u64, name: &str) -> Result<(), Error> {
         self.variables.insert(name.to_owned());
         match (name, self.scope) {
-            ("event", _)
+            ("event" | lists::VARIABLE, _)
             | ("request", Scope::Sent)
             | ("first", Scope::Unless)
             | ("enriched", Scope::Enriched) => {

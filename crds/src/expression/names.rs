@@ -1,12 +1,16 @@
 //! The names that expressions may use, and the environment that knows them.
 
-use std::cell::Cell;
-
 use cel::common::types::{self, CelNull, CelOptional};
 use cel::common::value::CowVal;
 use cel::{Env, ExecutionError, extensions};
 
-use super::MAX_STEPS;
+use regex::{Regex, RegexBuilder};
+
+use super::cost::{self, COST};
+use super::{functions, lists};
+
+/// What a compiled regular expression may take, in bytes.
+const MAX_REGEX: usize = 1 << 20;
 
 /// The event's attributes.
 pub(super) const ATTRIBUTES: [&str; 8] = [
@@ -31,7 +35,7 @@ pub(super) const TYPES: [&str; 12] = [
 ];
 
 /// Functions called as `f(x)`, those with a dot included.
-pub(super) const FUNCTIONS: [&str; 35] = [
+pub(super) const FUNCTIONS: [&str; 45] = [
     "base64.decode",
     "base64.encode",
     "bool",
@@ -39,7 +43,14 @@ pub(super) const FUNCTIONS: [&str; 35] = [
     "double",
     "duration",
     "dyn",
+    "hash.sha1",
+    "hash.sha256",
+    "hash.sha512",
+    "hex.decode",
+    "hex.encode",
     "int",
+    "json.decode",
+    "json.encode",
     "math.abs",
     "math.bitAnd",
     "math.bitNot",
@@ -64,13 +75,16 @@ pub(super) const FUNCTIONS: [&str; 35] = [
     "size",
     "string",
     "strings.quote",
+    "time.format",
     "timestamp",
     "type",
     "uint",
+    "url.decode",
+    "url.encode",
 ];
 
 /// Functions called as `x.f()`.
-pub(super) const METHODS: [&str; 35] = [
+pub(super) const METHODS: [&str; 37] = [
     "charAt",
     "contains",
     "distinct",
@@ -87,7 +101,9 @@ pub(super) const METHODS: [&str; 35] = [
     "getMinutes",
     "getMonth",
     "getSeconds",
+    "groups",
     "hasValue",
+    "hits",
     "indexOf",
     "join",
     "lastIndexOf",
@@ -121,17 +137,16 @@ pub(super) const MACROS: [(&str, &str); 7] = [
 
 /// Takes null out of an optional. No expression can spell the name.
 pub(super) const PRESENT: &str = "@present";
-/// Counts the elements that a macro goes through. No expression can spell the name.
+/// Pays for what a macro goes through. No expression can spell the name.
 pub(super) const STEPS: &str = "@steps";
 
-thread_local! {
-    /// Elements that the evaluation on this thread may still go through.
-    static STEPS_LEFT: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Begins an evaluation on this thread.
-pub(super) fn start_steps() {
-    STEPS_LEFT.set(MAX_STEPS);
+/// A regular expression within bounds: one that compiles to more takes long to compile, and to search
+/// with.
+pub(super) fn regex(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern)
+        .size_limit(MAX_REGEX)
+        .dfa_size_limit(MAX_REGEX)
+        .build()
 }
 
 /// Functions, macros and types.
@@ -143,7 +158,14 @@ pub(super) fn environment() -> Env {
         .and_then(|()| env.add_extension(extensions::math))
         .and_then(|()| env.add_extension(extensions::encoders))
         .and_then(|()| env.add_overload(PRESENT, PRESENT, vec![types::DYN_TYPE], present))
-        .and_then(|()| env.add_overload(STEPS, STEPS, vec![types::DYN_TYPE], steps));
+        .and_then(|()| functions::declare(&mut env))
+        .and_then(|()| lists::declare(&mut env))
+        .and_then(|()| {
+            let any = || types::DYN_TYPE;
+            env.add_overload(COST, COST, vec![any()], cost::cost)?;
+            env.add_overload(COST, "@cost(int)", vec![any(), types::INT_TYPE], cost::cost)?;
+            env.add_overload(STEPS, STEPS, vec![any(), types::INT_TYPE], cost::steps)
+        });
     debug_assert!(declared.is_ok(), "each is declared once: {declared:?}");
     env
 }
@@ -162,20 +184,6 @@ fn present<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>,
     } else {
         value
     })
-}
-
-/// Gives back what a macro is to go through, if the evaluation may still do so much.
-fn steps<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    let range = arguments
-        .pop()
-        .ok_or_else(ExecutionError::missing_argument_or_target)?;
-    let size = range.as_sizer().map_or(0, |sizer| *sizer.size().inner());
-    let left = usize::try_from(size)
-        .ok()
-        .and_then(|size| STEPS_LEFT.get().checked_sub(size))
-        .ok_or_else(|| ExecutionError::function_error(STEPS, "too many"))?;
-    STEPS_LEFT.set(left);
-    Ok(range)
 }
 
 /// A function's name as it is written: `_+_` is `+`.

@@ -11,7 +11,6 @@ use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators,
 };
 use cel::{Context, Value};
-use regex::Regex;
 
 use super::path::Path;
 use super::{ENV, Error, names};
@@ -218,7 +217,7 @@ impl Typing<'_> {
             return Ok(());
         };
         match (call.func_name.as_str(), &call.target) {
-            ("matches", Some(_)) => match Regex::new(text.inner()) {
+            ("matches", Some(_)) => match names::regex(text.inner()) {
                 Ok(_) => Ok(()),
                 Err(error) => Err((self.at)(argument.id, &no_regex(&error))),
             },
@@ -362,7 +361,7 @@ fn result(call: &CallExpr, target: Option<Type>, types: &[Option<Type>]) -> Opti
         "getDate" | "getDayOfMonth" | "getDayOfWeek" | "getDayOfYear" | "getFullYear"
         | "getHours" | "getMilliseconds" | "getMinutes" | "getMonth" | "getSeconds" | "indexOf"
         | "int" | "lastIndexOf" | "size" => Some(Type::Int),
-        "distinct" | "flatten" | "slice" | "sort" | "split" => Some(Type::List),
+        "distinct" | "flatten" | "groups" | "hits" | "slice" | "sort" | "split" => Some(Type::List),
         operators::OPT_SELECT | operators::OPT_INDEX => Some(Type::Optional),
         "or" if target == Some(Type::Optional) => Some(Type::Optional),
         "bytes" => Some(Type::Bytes),
@@ -389,8 +388,11 @@ fn result(call: &CallExpr, target: Option<Type>, types: &[Option<Type>]) -> Opti
 
 fn namespaced(function: &str) -> Option<Type> {
     match function {
-        "base64.decode" => Some(Type::Bytes),
-        "base64.encode" | "strings.quote" => Some(Type::Text),
+        "base64.decode" | "hex.decode" => Some(Type::Bytes),
+        "base64.encode" | "hash.sha1" | "hash.sha256" | "hash.sha512" | "hex.encode"
+        | "json.encode" | "strings.quote" | "time.format" | "url.decode" | "url.encode" => {
+            Some(Type::Text)
+        }
         "math.isFinite" | "math.isInf" | "math.isNaN" => Some(Type::Bool),
         "math.ceil" | "math.floor" | "math.round" | "math.sqrt" | "math.trunc" => {
             Some(Type::Double)

@@ -11,6 +11,7 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use serde_json::{Number, Value as Json};
 
+use super::lists::{self, WordLists};
 use super::{ENV, EvalError, MAX_VALUE};
 
 /// The variables of evaluations, converted once per event. Texts are borrowed from it.
@@ -20,6 +21,7 @@ pub struct Variables<'a> {
     request: Option<Arc<dyn Val + 'a>>,
     first: Option<Arc<dyn Val + 'a>>,
     enriched: Option<Arc<dyn Val + 'a>>,
+    words: Option<WordLists>,
 }
 
 impl<'a> Variables<'a> {
@@ -47,6 +49,16 @@ impl<'a> Variables<'a> {
             request: None,
             first: None,
             enriched: None,
+            words: None,
+        }
+    }
+
+    /// The same with the word lists of a route.
+    #[must_use]
+    pub fn with_words(&self, words: &WordLists) -> Self {
+        Self {
+            words: Some(words.clone()),
+            ..self.clone()
         }
     }
 
@@ -61,6 +73,7 @@ impl<'a> Variables<'a> {
             request: Some(Arc::from(from_json(request))),
             first: self.first.clone(),
             enriched: self.enriched.clone(),
+            words: self.words.clone(),
         }
     }
 
@@ -75,6 +88,7 @@ impl<'a> Variables<'a> {
             request: self.request.clone(),
             first: self.first.clone(),
             enriched: Some(Arc::from(from_json(enriched))),
+            words: self.words.clone(),
         }
     }
 
@@ -89,6 +103,7 @@ impl<'a> Variables<'a> {
             request: self.request.clone(),
             first: Some(Variables::new(first).event),
             enriched: self.enriched.clone(),
+            words: self.words.clone(),
         }
     }
 
@@ -99,6 +114,10 @@ impl<'a> Variables<'a> {
             "request" => self.request.as_deref(),
             "first" => self.first.as_deref(),
             "enriched" => self.enriched.as_deref(),
+            lists::VARIABLE => self
+                .words
+                .as_ref()
+                .map(|it| -> &(dyn Val + 'a) { it.value() }),
             _ => None,
         }
     }
@@ -119,11 +138,7 @@ fn from_json(value: &Json) -> Box<dyn Val + '_> {
     match value {
         Json::Null => Box::new(CelNull),
         Json::Bool(value) => Box::new(CelBool::from(*value)),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Box::new(CelInt::from(number)),
-            (None, Some(number)) => Box::new(CelUInt::from(number)),
-            (None, None) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
-        },
+        Json::Number(number) => number_value(number),
         Json::String(text) => Box::new(CelString::from(text.as_str())),
         Json::Array(elements) => Box::new(CelList::from(
             elements.iter().map(from_json).collect::<Vec<_>>(),
@@ -134,6 +149,33 @@ fn from_json(value: &Json) -> Box<dyn Val + '_> {
                 .map(|(name, value)| (key(name), from_json(value)))
                 .collect::<HashMap<_, _>>(),
         )),
+    }
+}
+
+/// The same for JSON that nobody else has.
+pub(super) fn owned(value: Json) -> Box<dyn Val> {
+    match value {
+        Json::String(text) => Box::new(CelString::from(text)),
+        Json::Array(elements) => Box::new(CelList::from(
+            elements.into_iter().map(owned).collect::<Vec<_>>(),
+        )),
+        Json::Object(members) => Box::new(CelMap::from(
+            members
+                .into_iter()
+                .map(|(name, value)| (CelMapKey::String(CelString::from(name)), owned(value)))
+                .collect::<HashMap<_, _>>(),
+        )),
+        Json::Null => Box::new(CelNull),
+        Json::Bool(value) => Box::new(CelBool::from(value)),
+        Json::Number(number) => number_value(&number),
+    }
+}
+
+fn number_value<'a>(number: &Number) -> Box<dyn Val + 'a> {
+    match (number.as_i64(), number.as_u64()) {
+        (Some(number), _) => Box::new(CelInt::from(number)),
+        (None, Some(number)) => Box::new(CelUInt::from(number)),
+        (None, None) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
     }
 }
 

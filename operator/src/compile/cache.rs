@@ -44,6 +44,7 @@ struct Known<K, T: Resolved> {
     /// The entry that the snapshot had of it.
     past: Option<Arc<T::Entry>>,
     lookups: Lookups,
+    config_maps: Lookups,
     versions: Versions<T>,
 }
 
@@ -69,14 +70,23 @@ impl<K: Source, T: Resolved> Cache<K, T> {
             return (known.versions.clone(), false);
         }
         let lookups = Lookups::default();
+        let config_maps = Lookups::default();
         let origin = past.map(|entry| entry.origin());
-        let versions = versions::resolve(object, origin, objects, settings, &lookups, resolve);
+        let versions = versions::resolve(
+            object,
+            origin,
+            objects,
+            settings,
+            (&lookups, &config_maps),
+            resolve,
+        );
         match object.source {
             Ok(source) => {
                 let known = Known {
                     object: Arc::clone(source),
                     past: past.cloned(),
                     lookups,
+                    config_maps,
                     versions: versions.clone(),
                 };
                 self.0.insert(object.key.clone(), known);
@@ -137,6 +147,9 @@ impl<K, T: Resolved> Known<K, T> {
         same_object
             && same_past(self.past.as_ref(), past)
             && self.lookups.hold(&objects.secrets, &object.key.namespace)
+            && self
+                .config_maps
+                .hold(&objects.config_maps, &object.key.namespace)
     }
 }
 

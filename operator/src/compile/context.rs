@@ -11,6 +11,8 @@ pub(super) struct Context<'a> {
     pub(super) namespace: &'a str,
     /// The Secrets that it may refer to.
     pub(super) secrets: Secrets<'a>,
+    /// The `ConfigMap`s that it may refer to.
+    pub(super) config_maps: Secrets<'a>,
     /// What whoever runs the operator decided.
     pub(super) settings: &'a Settings,
     /// Which of the object's specs it is.

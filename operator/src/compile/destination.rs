@@ -185,7 +185,21 @@ pub(super) fn resolve(
             .writes_back
             .unwrap_or_else(|| kind.writes_back()),
         delivery: delivery(destination.delivery.as_ref(), kind.defaults()),
+        redact: destination.redact.as_ref().map(redact),
     })
+}
+
+fn redact(redact: &spec::Redact) -> snapshot::Redact {
+    let spec::Redact { pointers, patterns } = redact;
+    let pattern = |it: &spec::Pattern| match it {
+        spec::Pattern::Phone => snapshot::Pattern::Phone,
+        spec::Pattern::Email => snapshot::Pattern::Email,
+        spec::Pattern::Card => snapshot::Pattern::Card,
+    };
+    snapshot::Redact {
+        pointers: pointers.clone(),
+        patterns: patterns.iter().map(pattern).collect(),
+    }
 }
 
 /// A rule's body, or a destination's own, in the form that the destination wants. `field` is the

@@ -15,7 +15,7 @@ use hookswitch_crds::template::Template;
 
 use super::context::Context;
 use super::problems::Problems;
-use super::{destination, enrich, unsupported};
+use super::{destination, enrich, unsupported, word_lists};
 
 /// Senders whose events a write-back would only echo.
 const GUARDED_SENDERS: [&str; 2] = ["agent", "system"];
@@ -60,7 +60,7 @@ pub(super) fn resolve(
     unsupported::refuse(spec, problems);
     let EventRouteSpec {
         subscription_refs: _,
-        word_lists: _,
+        word_lists,
         destinations,
         rules,
         loop_guard,
@@ -90,7 +90,9 @@ pub(super) fn resolve(
         rules: rules.collect(),
         loop_guard: self::loop_guard(loop_guard.as_ref(), &destinations, problems),
         destinations,
+        word_lists: word_lists::resolve(word_lists, context, problems),
     };
+    word_lists::check_names(spec, problems);
     Resolved {
         entry: Arc::new(entry),
         parents: parents(spec, context.namespace),
@@ -122,7 +124,10 @@ fn rule(
     let mut named = BTreeSet::new();
     let resolved_deliver = deliver.iter().enumerate().map(|(index, it)| {
         let field = format!("{field}.deliver[{index}]");
-        named.extend(body(it.body.as_ref(), enrich, &field, problems));
+        let redacts = destinations
+            .get(it.destination.as_str())
+            .is_some_and(|it| it.redact.is_some());
+        named.extend(body(it.body.as_ref(), enrich, redacts, &field, problems));
         self::deliver(it, &field, destinations, problems)
     });
     let deliver = resolved_deliver.collect();
@@ -139,17 +144,41 @@ fn rule(
     }
 }
 
-/// Compiles a body, to know that receivers can; gives the look-ups that it names.
+/// Compiles a body, to know that receivers can; gives the look-ups that it names. Such a body is rendered
+/// after the plan, where neither redaction nor word lists are at hand yet: it is refused with those.
 fn body(
     body: Option<&serde_json::Value>,
     enrich: &[spec::Enrich],
+    redacts: bool,
     field: &str,
     problems: &mut Problems,
 ) -> BTreeSet<String> {
     match body.map(|it| Template::compile(it, Scope::Enriched)) {
         None => BTreeSet::new(),
         Some(Ok(template)) => {
-            let named = enrich::named(&template, enrich, &format!("{field}.body"), problems);
+            let field = format!("{field}.body");
+            let named = enrich::named(&template, enrich, &field, problems);
+            let late = !named.is_empty();
+            for (unserved, what) in [
+                (
+                    redacts,
+                    "its destination redacts: deliver it to one that does not",
+                ),
+                (
+                    template.check_word_lists(&[]).is_err(),
+                    "it names word lists: name them in `when` instead",
+                ),
+            ] {
+                if late && unserved {
+                    problems.refused(
+                        field.as_str(),
+                        reason::NOT_YET_SUPPORTED,
+                        format!(
+                            "this version of Hookswitch does not serve a body that names `enriched` where {what}"
+                        ),
+                    );
+                }
+            }
             named.into_iter().map(str::to_owned).collect()
         }
         Some(Err(errors)) => {
@@ -326,7 +355,7 @@ fn compiled(result: Result<Expression, expression::Error>, field: &str, problems
 }
 
 /// A JSON pointer as the rest of a field's path: `/ticket/tags/0` is `.ticket.tags[0]`.
-fn path(pointer: &str) -> String {
+pub(super) fn path(pointer: &str) -> String {
     let is_identifier = |key: &str| {
         key.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
             && key

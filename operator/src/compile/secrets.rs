@@ -97,6 +97,19 @@ impl<'a> Secrets<'a> {
         }
     }
 
+    /// The data of a `ConfigMap`, where these are `ConfigMap`s.
+    pub(super) fn config_map(&self, name: &str) -> Option<&'a SecretData> {
+        let found = self.all.get(&ObjectKey::new(self.namespace, name));
+        let mut lookups = self.lookups.0.borrow_mut();
+        lookups.insert(name.to_owned(), found.cloned());
+        found.map(|it| &**it)
+    }
+
+    /// The namespace that they are of.
+    pub(super) fn namespace(&self) -> &'a str {
+        self.namespace
+    }
+
     fn find(&self, reference: &SecretRef) -> Result<SecretBytes, Missing> {
         if reference.name.starts_with(SNAPSHOT_PREFIX) {
             return Err(Missing::Snapshot);
@@ -118,6 +131,8 @@ impl<'a> Secrets<'a> {
 /// What a secret's value is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
+    /// A list of words, checked where it is read.
+    Words,
     /// The key of an HMAC, in this encoding.
     Key(SecretEncoding),
     /// A header's value, or the end of one.
@@ -169,7 +184,12 @@ impl Use {
             Self::PrivateKey if !bytes.starts_with(b"-----BEGIN ") => {
                 "is no private key in PEM, which begins with -----BEGIN"
             }
-            Self::Key(_) | Self::Header | Self::Url | Self::UrlPart | Self::PrivateKey => return,
+            Self::Key(_)
+            | Self::Header
+            | Self::Url
+            | Self::UrlPart
+            | Self::PrivateKey
+            | Self::Words => return,
         };
         problems.unresolved(
             field,

@@ -10,6 +10,7 @@ mod providers;
 mod reasons;
 mod resolved;
 mod since;
+mod word_lists;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -89,6 +90,12 @@ fn add(objects: &mut Objects, mut json: Json) {
             let data = data.map(|(key, value)| (key.clone(), text(value)));
             let data = data.map(|(key, value)| (key, SecretBytes::new(value.into_bytes())));
             objects.secrets.insert(key, Arc::new(data.collect()));
+        }
+        "ConfigMap" => {
+            let data = json["data"].as_object().unwrap().iter();
+            let data = data.map(|(key, value)| (key.clone(), text(value)));
+            let data = data.map(|(key, value)| (key, SecretBytes::new(value.into_bytes())));
+            objects.config_maps.insert(key, Arc::new(data.collect()));
         }
         "Namespace" => {
             let labels = serde_json::from_value(json["metadata"]["labels"].clone()).unwrap();

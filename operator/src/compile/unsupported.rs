@@ -1,7 +1,7 @@
 //! What the resources define and this build does not serve yet.
 //!
-//! Such a field is refused, never passed over: a route that redacts nothing where it says that it
-//! redacts would be worse than one that is not served.
+//! Such a field is refused, never passed over: a route that does less than it says would be worse than
+//! one that is not served.
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::event_route::{Destination, EventRouteSpec};
@@ -19,13 +19,14 @@ pub(super) fn refuse(spec: &EventRouteSpec, problems: &mut Problems) {
             );
         }
     };
-    refuse("spec.wordLists".to_owned(), !spec.word_lists.is_empty());
     for (index, destination) in spec.destinations.iter().enumerate() {
         let field = |name: &str| format!("spec.destinations[{index}].{name}");
         for (kind, written) in kinds(destination) {
             refuse(field(kind), written);
         }
-        refuse(field("redact"), destination.redact.is_some());
+    }
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let field = |name: &str| format!("spec.rules[{index}].{name}");
     }
 }
 

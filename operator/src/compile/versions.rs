@@ -169,18 +169,19 @@ impl<T> Versions<T> {
 /// Resolves the specs of an object.
 ///
 /// `previous` is what the previous snapshot served under the object's name. What is looked up is noted
-/// in `lookups`.
+/// in `lookups`: of Secrets, and of `ConfigMap`s.
 pub(super) fn resolve<K: Source, T>(
     object: &Object<'_, K>,
     previous: Option<&Origin>,
     objects: &Objects,
     settings: &Settings,
-    lookups: &Lookups,
+    (lookups, config_maps): (&Lookups, &Lookups),
     resolve: impl Fn(&K::Spec, Origin, &Context<'_>, &mut Problems) -> T,
 ) -> Versions<T> {
     let context = |version| Context {
         namespace: &object.key.namespace,
         secrets: Secrets::of(&objects.secrets, &object.key.namespace, lookups),
+        config_maps: Secrets::of(&objects.config_maps, &object.key.namespace, config_maps),
         settings,
         version,
     };

@@ -38,6 +38,8 @@ pub struct Entry<K: Watched> {
     pub status: K::Status,
     /// The Secrets that it refers to.
     references: BTreeSet<ObjectKey>,
+    /// The `ConfigMap`s that it refers to.
+    config_maps: BTreeSet<ObjectKey>,
 }
 
 /// The objects of one kind, by name.
@@ -74,12 +76,14 @@ impl<K: Watched> Entries<K> {
         }
         let spec = data.get_mut("spec").map(Json::take).unwrap_or_default();
         let references = references::in_spec(&key.namespace, &spec).collect();
+        let config_maps = references::config_maps_in_spec(&key.namespace, &spec).collect();
         let entry = Entry {
             object: read(&key, metadata, spec),
             uid,
             generation,
             status,
             references,
+            config_maps,
         };
         self.0.insert(key, entry);
         Change::Input
@@ -112,6 +116,12 @@ impl<K: Watched> Entries<K> {
 
     pub(super) fn references(&self) -> impl Iterator<Item = ObjectKey> {
         self.0.values().flat_map(|it| it.references.iter().cloned())
+    }
+
+    pub(super) fn config_maps(&self) -> impl Iterator<Item = ObjectKey> {
+        self.0
+            .values()
+            .flat_map(|it| it.config_maps.iter().cloned())
     }
 
     pub(super) fn readable(&self) -> impl Iterator<Item = Arc<K>> {

@@ -1,11 +1,11 @@
-//! Secrets: the names of all, and the data of those that are referred to.
+//! Secrets, or `ConfigMap`s: the names of all, and the data of those that are referred to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 
-use super::Wanted;
+use super::{Source, Wanted};
 use crate::compile::SecretData;
 
 /// A version of an object: the API server's `resourceVersion`, of which only equality counts.
@@ -71,17 +71,17 @@ impl Secrets {
         self.referenced = referenced;
     }
 
-    pub(super) fn wanted(&self) -> Vec<Wanted> {
+    pub(super) fn wanted(&self, source: Source) -> impl Iterator<Item = Wanted> {
         let referenced = self.referenced.iter();
         let existing = referenced.filter_map(|key| Some((key, self.seen.get(key)?)));
         existing
             .filter(|(key, version)| !self.has(key, version))
-            .map(|(key, version)| Wanted {
+            .map(move |(key, version)| Wanted {
+                source,
                 key: key.clone(),
                 version: version.clone(),
                 known: self.fetched.contains_key(key),
             })
-            .collect()
     }
 
     pub(super) fn fetched(

@@ -49,6 +49,7 @@ fn it_is_complete_once_every_watch_has_listed_what_there_is() {
         Source::Routes,
         Source::Namespaces,
         Source::Secrets,
+        Source::ConfigMaps,
     ];
     let mut index = Index::awaiting(sources.map(watch));
     for source in sources {
@@ -245,4 +246,56 @@ fn labels_that_stay_the_same_are_no_change() {
     );
     assert!(index.objects().namespaces.is_empty());
     assert_eq!(index.delete_namespace("ns"), Change::Nothing);
+}
+
+#[test]
+fn of_config_maps_only_those_referred_to_are_wanted() {
+    let mut index = Index::default();
+    for name in ["words", "other"] {
+        index.apply_config_map(key(name), version("1"));
+        // A Secret of the same name is another thing.
+        index.apply_secret(key(name), version("1"));
+    }
+    let mut route = subscription(
+        "qa",
+        1,
+        &json!({
+            "wordLists": [{"name": "risk", "configMapRef": {"name": "words", "key": "k"}}],
+        }),
+    );
+    if let Some(types) = &mut route.types {
+        types.kind = "EventRoute".to_owned();
+    }
+    index.apply(Kind::EventRoute, route);
+    index.refer(&Snapshot::empty());
+    let wanted = index.wanted();
+    assert_eq!(
+        wanted,
+        [Wanted {
+            source: Source::ConfigMaps,
+            key: key("words"),
+            version: version("1"),
+            known: false
+        }]
+    );
+    index.fetched_config_map(&key("words"), version("1"), version("1"), data("refund"));
+    assert!(index.wanted().is_empty());
+    let objects = index.objects();
+    assert_eq!(
+        objects.config_maps.keys().collect::<Vec<_>>(),
+        [&key("words")]
+    );
+    assert!(objects.secrets.is_empty());
+
+    assert_eq!(
+        index.apply_config_map(key("other"), version("2")),
+        Change::Nothing
+    );
+    assert_eq!(
+        index.apply_config_map(key("words"), version("2")),
+        Change::Input
+    );
+    assert!(index.wanted()[0].known);
+    assert_eq!(index.delete_config_map(&key("words")), Change::Input);
+    assert!(index.objects().config_maps.is_empty());
 }

@@ -109,10 +109,10 @@ fn rules(config: &Config, history: &History) -> Vec<view::Rule> {
 fn now(config: &Config, verdict: &Verdict, sequence: u64, asked: &Asked<'_>) -> Option<view::Now> {
     let route = config.routes.get(&verdict.route)?;
     let (rule, spec) = rule(route, &verdict.rule)?;
-    let outcome = asked.outcome(rule);
+    let outcome = asked.outcome(rule, route.words.as_ref());
     let when = match (&spec.when, outcome) {
         (Some(when), outcome) if outcome != Outcome::TypeNotMatched => asked
-            .parts(when)
+            .parts(when, route.words.as_ref())
             .into_iter()
             .map(|part| view::Condition {
                 text: part.text,

@@ -7,7 +7,7 @@ use hookswitch_crds::key::ObjectKey;
 
 use crate::event::Disposition;
 use crate::metrics::{Metrics, timer};
-use crate::plan::{DeadReason, Firing, Guard, Lane, Outcome, Plan, Scope, StoredTimer};
+use crate::plan::{Firing, Guard, Lane, Outcome, Plan, Scope, StoredTimer};
 
 use super::timers::LATE;
 
@@ -23,8 +23,6 @@ pub(super) struct Counts {
     verdicts: HashMap<(ObjectKey, String, Outcome), u64>,
     suppressed: HashMap<(Lane, Guard), u64>,
     timers: HashMap<(ObjectKey, String, &'static str), u64>,
-    /// Deliveries that ended with the plan: no lane will ever see them.
-    dead: HashMap<(Lane, DeadReason), u64>,
 }
 
 impl Counts {
@@ -46,12 +44,6 @@ impl Counts {
             for suppression in &plan.suppressions {
                 let key = (suppression.lane.clone(), suppression.guard);
                 *counts.suppressed.entry(key).or_default() += 1;
-            }
-            for delivery in &plan.deliveries {
-                if let Some(reason) = delivery.dead {
-                    let key = (delivery.lane.clone(), reason);
-                    *counts.dead.entry(key).or_default() += 1;
-                }
             }
         }
         counts
@@ -91,17 +83,6 @@ impl Counts {
                     guard.label(),
                 ])
                 .inc_by(count);
-        }
-        for ((lane, reason), count) in self.dead {
-            metrics
-                .deliveries
-                .with_label_values(&[
-                    lane.route.to_string().as_str(),
-                    &lane.destination,
-                    reason.label(),
-                ])
-                .inc_by(count);
-            tracing::warn!(%lane, dead = reason.label(), count, "deliveries moved to the dead letters when they were planned");
         }
     }
 }

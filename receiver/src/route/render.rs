@@ -10,6 +10,7 @@ use uuid::{Builder, Uuid};
 
 use crate::event::Event;
 use crate::plan::{FrozenBody, FrozenRequest, Lane, Unrendered};
+use crate::redact::Hidden;
 
 /// What JSON is sent as.
 const JSON: &str = "application/json";
@@ -81,6 +82,7 @@ pub(super) fn request(
         content_type,
         cloud_event_headers: format == Format::CloudEventsBinary,
         address,
+        hidden: Hidden::default(),
         body,
     }
 }
@@ -99,6 +101,7 @@ pub(super) fn unrendered(
         kind: destination.kind,
         method: destination.http.method.clone(),
         content_type: content_type.to_owned(),
+        hidden: Hidden::default(),
         cloud_event_headers: format == Format::CloudEventsBinary,
         address,
         body: FrozenBody::Unrendered(Bytes::from(body)),

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use hookswitch_crds::expression::{EvalError, Expression, Variables};
-use hookswitch_crds::snapshot::Format;
+use hookswitch_crds::snapshot::{Fields, Format};
 use hookswitch_crds::template;
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{self, Subscription};
 use crate::event::Event;
 use crate::plan::{
-    EchoMark, FrozenRequest, Lane, LookUp, Outcome, Unrendered, UnrenderedEcho, Verdict,
+    EchoMark, FrozenBody, FrozenRequest, Lane, LookUp, Outcome, Unrendered, UnrenderedEcho, Verdict,
 };
 use crate::store::StoredEvent;
 
@@ -22,18 +22,34 @@ use super::{DeliveryDraft, Draft, RouteDraft, once, render, timer};
 /// An event whose body is parsed when the first expression wants it.
 struct Facts<'a> {
     event: &'a Event,
+    /// Where the subscription reads the event's attributes.
+    fields: &'a Fields,
     json: &'a OnceCell<Json>,
     variables: OnceCell<Variables<'a>>,
 }
 
 impl<'a> Facts<'a> {
-    fn variables(&self) -> &Variables<'a> {
-        self.variables.get_or_init(|| {
-            Variables::new(
-                self.json
-                    .get_or_init(|| render::expression_event(self.event)),
-            )
-        })
+    fn new(event: &'a Event, fields: &'a Fields, json: &'a OnceCell<Json>) -> Self {
+        Self {
+            event,
+            fields,
+            json,
+            variables: OnceCell::new(),
+        }
+    }
+
+    fn json(&self) -> &'a Json {
+        self.json
+            .get_or_init(|| render::expression_event(self.event))
+    }
+
+    /// As a route's expressions see them. The event is converted once for all routes.
+    fn variables(&self, route: &config::Route) -> Variables<'a> {
+        let variables = self.variables.get_or_init(|| Variables::new(self.json()));
+        match &route.words {
+            Some(words) => variables.with_words(words),
+            None => variables.clone(),
+        }
     }
 }
 
@@ -42,11 +58,7 @@ pub(super) fn decide(subscription: &Subscription, stored: &StoredEvent, draft: &
     let event = &stored.event;
     let mut needs_event = false;
     let json = OnceCell::new();
-    let facts = Facts {
-        event,
-        json: &json,
-        variables: OnceCell::new(),
-    };
+    let facts = Facts::new(event, &subscription.spec.fields, &json);
     for route in &subscription.routes {
         let mut decided = RouteDraft {
             route: Arc::clone(route),
@@ -56,12 +68,15 @@ pub(super) fn decide(subscription: &Subscription, stored: &StoredEvent, draft: &
             asked: Vec::new(),
         };
         let begin = draft.verdicts.len();
+        let of_route = OnceCell::new();
         for (place, rule) in route.rules.iter().enumerate() {
             let mut stateful = Stateful::of(place);
             let mut verdict =
                 decide_rule(route, rule, &facts, &mut decided.deliveries, &mut stateful);
             if let Some(after) = &rule.after {
-                match timer::stop(after, event, || facts.variables()) {
+                match timer::stop(after, event, || {
+                    of_route.get_or_init(|| facts.variables(route))
+                }) {
                     Ok(stop) => stateful.stop = stop,
                     Err((what, error)) => note(&mut verdict.detail, &format!("{what}: {error}")),
                 }
@@ -109,7 +124,7 @@ fn decide_rule(
     let when = rule
         .when
         .as_ref()
-        .map_or(Ok(true), |when| when.evaluate_bool(facts.variables()));
+        .map_or(Ok(true), |when| when.evaluate_bool(&facts.variables(route)));
     match when {
         Ok(true) => {}
         Ok(false) => {
@@ -126,7 +141,9 @@ fn decide_rule(
             return verdict;
         }
     }
-    if let Err((what, error)) = stateful.evaluate(rule, facts.event, || facts.variables()) {
+    let of_route = OnceCell::new();
+    let variables = || of_route.get_or_init(|| facts.variables(route));
+    if let Err((what, error)) = stateful.evaluate(rule, facts.event, variables) {
         verdict.outcome = outcome_of(&error);
         verdict.detail = Some(format!("{what}: {error}"));
         let broken = rule.deliver.iter();
@@ -135,7 +152,7 @@ fn decide_rule(
     }
     for entry in &rule.deliver {
         let destination = &entry.destination;
-        let claim = match once::draft(facts.event, entry.once.as_ref(), || facts.variables()) {
+        let claim = match once::draft(facts.event, entry.once.as_ref(), variables) {
             Ok(claim) => claim,
             Err(error) => {
                 verdict.outcome = worse(verdict.outcome, &error);
@@ -149,7 +166,7 @@ fn decide_rule(
         };
         if let Some(enriched) = &entry.enriched {
             let mut draft = broken_draft(facts, rule, entry);
-            match address(facts, entry) {
+            match address(route, entry, facts) {
                 Ok(address) => {
                     let detail = &mut verdict.detail;
                     let body = unrendered(route, rule, facts, entry, enriched, detail);
@@ -167,18 +184,15 @@ fn decide_rule(
             deliveries.push(draft);
             continue;
         }
-        match render_body(facts, entry) {
-            Ok((request, body)) => {
-                let echo = match route.echo.as_ref().filter(|_| destination.writes_back) {
-                    Some(echo) => sent_mark(facts, echo, body.as_ref()).unwrap_or_else(|error| {
-                        note(
-                            &mut verdict.detail,
-                            &format!("{}: loopGuard.echo.sent: {error}", destination.name),
-                        );
-                        None
-                    }),
-                    None => None,
-                };
+        match render_entry(route, entry, facts) {
+            Ok((request, echo)) => {
+                let echo = echo.unwrap_or_else(|error| {
+                    note(
+                        &mut verdict.detail,
+                        &format!("{}: loopGuard.echo.sent: {error}", destination.name),
+                    );
+                    None
+                });
                 let mut draft = broken_draft(facts, rule, entry);
                 draft.request = Some(request);
                 draft.echo = echo;
@@ -249,7 +263,7 @@ fn unrendered(
 ) -> Unrendered {
     let look_ups = enriched.look_ups.iter().filter_map(|place| {
         let config::Enrich { spec, url } = rule.enrich.get(*place)?;
-        let url = url.render(facts.variables());
+        let url = url.render(&facts.variables(route));
         if let Err(error) = &url {
             note(detail, &format!("enrich {}: url: {error}", spec.name));
         }
@@ -274,44 +288,89 @@ fn unrendered(
     }
 }
 
-/// The request, and the rendered body where the entry has one.
-fn render_body(
-    facts: &Facts<'_>,
+/// A request, and the mark that it leaves where it is a write-back.
+type Rendered = (FrozenRequest, Result<Option<EchoMark>, EvalError>);
+
+/// Renders for a destination what it may see of the event.
+fn render_entry(
+    route: &config::Route,
     entry: &config::Deliver,
-) -> Result<(FrozenRequest, Option<Json>), EvalError> {
+    facts: &Facts<'_>,
+) -> Result<Rendered, EvalError> {
+    let Some(redactor) = &entry.redact else {
+        return render_seen(route, entry, facts, facts.event);
+    };
+    let (event, hidden) = redactor.event(facts.event, facts.fields);
+    let json = OnceCell::new();
+    let seen = Facts::new(&event, facts.fields, &json);
+    let (mut request, echo) = render_seen(route, entry, &seen, facts.event)?;
+    request.hidden = hidden;
+    if request.body == FrozenBody::Event {
+        request.body = FrozenBody::Rendered(event.body.clone());
+    }
+    Ok((request, echo))
+}
+
+/// `seen` is the event as the destination may see it, `original` as it came.
+fn render_seen(
+    route: &config::Route,
+    entry: &config::Deliver,
+    seen: &Facts<'_>,
+    original: &Event,
+) -> Result<Rendered, EvalError> {
     let body = entry
         .body
         .as_ref()
-        .map(|body| body.render(facts.variables()))
+        .map(|body| body.render(&seen.variables(route)))
         .transpose()?;
-    let address = address(facts, entry)?;
-    let request = render::request(facts.event, &entry.destination, address, body.as_ref());
-    Ok((request, body))
+    let address = address(route, entry, seen)?;
+    let request = render::request(seen.event, &entry.destination, address, body.as_ref());
+    let echo = route.echo.as_ref();
+    let echo = echo.filter(|_| entry.destination.writes_back);
+    let mark = echo.map(|echo| sent_mark(route, echo, seen, original, body.as_ref()));
+    Ok((request, mark.transpose()))
 }
 
 /// The part of the address that depends on the event, where there is one.
-fn address(facts: &Facts<'_>, entry: &config::Deliver) -> Result<Option<String>, EvalError> {
+fn address(
+    route: &config::Route,
+    entry: &config::Deliver,
+    facts: &Facts<'_>,
+) -> Result<Option<String>, EvalError> {
     entry
         .address
         .as_ref()
-        .map(|address| render::address(address, facts.variables()))
+        .map(|address| render::address(address, &facts.variables(route)))
         .transpose()
 }
 
-/// The mark that a write-back leaves; `request` is its body, or the event's data.
+/// The mark that a write-back leaves; `request` is its body, or the event's data. The event that it
+/// causes has the data that was sent, redacted or not, and attributes that are never sent: so has the
+/// event that the mark is made of.
 fn sent_mark(
-    facts: &Facts<'_>,
+    route: &config::Route,
     echo: &config::Echo,
+    seen: &Facts<'_>,
+    original: &Event,
     body: Option<&Json>,
-) -> Result<Option<EchoMark>, EvalError> {
-    let variables = facts.variables();
-    let data = facts.json.get().and_then(|event| event.get("data"));
+) -> Result<EchoMark, EvalError> {
+    let data = seen.json().get("data");
     let request = body.or(data).unwrap_or(&Json::Null);
-    let key = digest(&echo.sent, &variables.with_request(request))?;
-    Ok(Some(EchoMark {
+    let key = if std::ptr::eq(seen.event, original) {
+        digest(&echo.sent, &seen.variables(route).with_request(request))?
+    } else {
+        let mut event = render::expression_event(original);
+        if let (Some(attributes), Some(data)) = (event.as_object_mut(), data) {
+            attributes.insert("data".to_owned(), data.clone());
+        }
+        let json = OnceCell::from(event);
+        let marked = Facts::new(original, seen.fields, &json);
+        digest(&echo.sent, &marked.variables(route).with_request(request))?
+    };
+    Ok(EchoMark {
         key,
         window: echo.window,
-    }))
+    })
 }
 
 /// SHA-256 of an expression's text.
@@ -334,7 +393,7 @@ fn ask(facts: &Facts<'_>, decided: &mut RouteDraft) -> Option<String> {
     }
     let mut failed = None;
     if let Some(echo) = &decided.route.echo {
-        match digest(&echo.received, facts.variables()) {
+        match digest(&echo.received, &facts.variables(&decided.route)) {
             Ok(key) => decided.echo_key = Some(key),
             Err(EvalError::MissingField(_)) => {}
             Err(error) => failed = Some(format!("loopGuard.echo.received: {error}")),

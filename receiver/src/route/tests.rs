@@ -17,6 +17,8 @@ use crate::plan::{FrozenBody, Guard, Outcome, Recalled, Unrendered};
 
 mod guards;
 mod once;
+mod quality;
+mod redaction;
 mod rendering;
 mod timers;
 mod transition;

@@ -3,7 +3,7 @@
 
 use std::cell::OnceCell;
 
-use hookswitch_crds::expression::{EvalError, Expression, Scope, Variables, conjuncts};
+use hookswitch_crds::expression::{EvalError, Expression, Scope, Variables, WordLists, conjuncts};
 use serde_json::Value as Json;
 
 use super::render;
@@ -38,14 +38,14 @@ impl<'a> Asked<'a> {
 
     /// What a rule's `types` and `when` say.
     #[must_use]
-    pub fn outcome(&self, rule: &Rule) -> Outcome {
+    pub fn outcome(&self, rule: &Rule, words: Option<&WordLists>) -> Outcome {
         if !rule.types.is_empty() && !rule.types.contains(&self.event.r#type) {
             return Outcome::TypeNotMatched;
         }
         let Some(when) = &rule.when else {
             return Outcome::Fired;
         };
-        match when.evaluate_bool(&Variables::new(self.json())) {
+        match when.evaluate_bool(&self.variables(words)) {
             Ok(true) => Outcome::Fired,
             Ok(false) => Outcome::WhenFalse,
             Err(EvalError::MissingField(_)) => Outcome::MissingField,
@@ -55,8 +55,8 @@ impl<'a> Asked<'a> {
 
     /// The parts of a condition, each with what it says of the event.
     #[must_use]
-    pub fn parts(&self, when: &str) -> Vec<Part> {
-        let variables = Variables::new(self.json());
+    pub fn parts(&self, when: &str, words: Option<&WordLists>) -> Vec<Part> {
+        let variables = self.variables(words);
         conjuncts(when)
             .into_iter()
             .map(|text| Part {
@@ -69,6 +69,14 @@ impl<'a> Asked<'a> {
                     }),
             })
             .collect()
+    }
+
+    fn variables(&self, words: Option<&WordLists>) -> Variables<'_> {
+        let variables = Variables::new(self.json());
+        match words {
+            Some(words) => variables.with_words(words),
+            None => variables,
+        }
     }
 
     fn json(&self) -> &Json {
@@ -107,7 +115,7 @@ mod tests {
         let event = event(r#"{"vip": false, "score": 7, "name": "x"}"#);
         let asked = Asked::new(&event);
         let when = "event.data.score > 3 && event.data.plan == 'gold' && (event.data.vip && event.data.name)";
-        let parts = asked.parts(when);
+        let parts = asked.parts(when, None);
         let told: Vec<(&str, Result<bool, &str>)> = parts
             .iter()
             .map(|part| {

@@ -21,6 +21,7 @@ use hookswitch_receiver::deliver;
 use hookswitch_receiver::event::{Disposition, Event};
 use hookswitch_receiver::metrics::Metrics;
 use hookswitch_receiver::plan::{FrozenBody, FrozenRequest, Lane, NewDelivery, Plan};
+use hookswitch_receiver::redact::Hidden;
 use hookswitch_receiver::store::embedded::{self, Embedded};
 use hookswitch_receiver::store::{Accepted, DeliveryState, NewEvent, Store};
 use hookswitch_receiver::wake::Wake;
@@ -181,6 +182,7 @@ fn destination(name: &str, url: &str, delivery: Delivery) -> Destination {
         address: None,
         writes_back: false,
         delivery,
+        redact: None,
     }
 }
 
@@ -352,6 +354,7 @@ fn delivery(destination: &str, number: u64, subjects: u64) -> NewDelivery {
             content_type: "application/json".to_owned(),
             cloud_event_headers: false,
             address: None,
+            hidden: Hidden::default(),
             body: FrozenBody::Rendered(Bytes::from(format!("{number} {PLANTED_TEXT}"))),
         }),
         ordered_by: (subjects > 0).then(|| (number % subjects).to_string()),

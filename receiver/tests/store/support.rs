@@ -8,6 +8,7 @@ use hookswitch_crds::snapshot::DestinationKind;
 use hookswitch_receiver::event::{Disposition, Event};
 use hookswitch_receiver::metrics::Metrics;
 use hookswitch_receiver::plan::{FrozenBody, FrozenRequest, Lane, NewDelivery, Plan};
+use hookswitch_receiver::redact::Hidden;
 use hookswitch_receiver::store::embedded::{Embedded, Options};
 use hookswitch_receiver::store::{
     Accepted, Answer, Claim, Error, Finish, NewEvent, Next, Retention, Store,
@@ -86,6 +87,7 @@ pub(crate) fn delivery(destination: &str, seq: u64) -> NewDelivery {
             content_type: "application/json".to_owned(),
             cloud_event_headers: false,
             address: None,
+            hidden: Hidden::default(),
             body: FrozenBody::Rendered(Bytes::from(format!("{{\"seq\":{seq}}}"))),
         }),
         ordered_by: None,

@@ -499,16 +499,6 @@ fn what_is_not_served_yet_is_refused_and_never_passed_over() {
     const TICKETS: &str = "{name: tickets, http: {url: 'https://crm.example.com/tickets'}}";
     for (from, to, field) in [
         (
-            "destinations:",
-            "wordLists: [{name: risk, inline: [refund]}]\n  destinations:",
-            "spec.wordLists",
-        ),
-        (
-            TICKETS,
-            "{name: tickets, http: {url: 'https://a.example'}, redact: {patterns: [Email]}}",
-            "spec.destinations[0].redact",
-        ),
-        (
             TICKETS,
             "{name: tickets, postgres: {urlSecretRef: {name: s, key: k}, table: events}}",
             "spec.destinations[0].postgres",

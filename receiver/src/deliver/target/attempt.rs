@@ -180,7 +180,7 @@ impl Target {
             set(WEBHOOK_SIGNATURE, signatures)?;
         }
         if frozen.cloud_event_headers {
-            cloudevents::insert(&mut headers, event);
+            cloudevents::insert(&mut headers, &frozen.hidden.of(event));
         }
         if let Some(token) = token {
             headers.insert(header::AUTHORIZATION, token.header.clone());

@@ -31,6 +31,7 @@ use crate::deliver::wire::{Outgoing, Wire};
 use crate::deliver::{Engine, Error, Options};
 use crate::metrics::Metrics;
 use crate::plan::{FrozenBody, FrozenRequest, Lane};
+use crate::redact::Hidden;
 use crate::store::{DeliveryState, StoredDelivery, StoredEvent};
 use crate::wake::Wake;
 
@@ -203,6 +204,7 @@ pub(in crate::deliver) fn destination(name: &str, delivery: Delivery) -> Destina
         address: None,
         writes_back: false,
         delivery,
+        redact: None,
     }
 }
 
@@ -370,6 +372,7 @@ pub(in crate::deliver) fn delivery(id: u128, destination: &str, at: Timestamp) -
             content_type: "application/json".to_owned(),
             cloud_event_headers: false,
             address: None,
+            hidden: Hidden::default(),
             body: FrozenBody::Event,
         },
         attempts: 0,

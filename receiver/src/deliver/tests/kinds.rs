@@ -46,6 +46,7 @@ pub(in crate::deliver) fn request(
         content_type: "application/json".to_owned(),
         cloud_event_headers: false,
         address: address.map(str::to_owned),
+        hidden: crate::redact::Hidden::default(),
         body: FrozenBody::Rendered(Bytes::from(body.to_owned())),
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::fault::{Damage, ReadFault};
 use crate::event::{Disposition, Event};
 use crate::plan::{DeadReason, FrozenBody, FrozenRequest};
+use crate::redact::Hidden;
 use crate::store::archive::EventHead;
 use crate::store::{Answer, AttemptRecord, DeliveryState, StoredEvent};
 
@@ -296,6 +297,8 @@ struct Shape {
     method: String,
     content_type: String,
     cloud_event_headers: bool,
+    #[serde(default, skip_serializing_if = "Hidden::nothing")]
+    hidden: Hidden,
     /// False: the event's own body is sent.
     rendered: bool,
     /// What is kept of each delivery begins with its address.
@@ -314,6 +317,7 @@ pub(super) fn shape(request: &FrozenRequest) -> String {
         content_type: request.content_type.clone(),
         cloud_event_headers: request.cloud_event_headers,
         rendered: request.body != FrozenBody::Event,
+        hidden: request.hidden,
         addressed: request.address.is_some(),
         unrendered: matches!(request.body, FrozenBody::Unrendered(_)),
     };
@@ -366,6 +370,7 @@ pub(super) fn request(shape: &str, own: Option<(&[u8], &[u8])>) -> Result<Frozen
         method: shape.method,
         content_type: shape.content_type,
         cloud_event_headers: shape.cloud_event_headers,
+        hidden: shape.hidden,
         address,
         body: match (shape.rendered, shape.unrendered) {
             (true, true) => FrozenBody::Unrendered(Bytes::copy_from_slice(body)),
