@@ -193,12 +193,12 @@ fn print_rule(rule: &Rule) {
     }
     match &rule.now {
         None => say!("      the rule is gone since"),
-        Some(now) => print_now(rule, now),
+        Some(now) => print_now(now),
     }
 }
 
 /// Why the rule decided so; or, where it was edited since, what it would decide now.
-fn print_now(rule: &Rule, now: &Now) {
+fn print_now(now: &Now) {
     if !now.unchanged {
         say!(
             "      the route was edited since; as it is now: {}",

@@ -100,6 +100,7 @@ async fn event_types_are_labels_only_where_somebody_names_them() {
             max_hops: 4,
             per_subject: None,
         },
+        word_lists: vec![],
     };
     let mut setup = Setup::new(vec![]);
     setup.snapshot = Some(Snapshot {

@@ -30,7 +30,7 @@ fn sent(plan: &Plan) -> Vec<String> {
     requests
         .map(|request| match &request.body {
             FrozenBody::Rendered(body) => String::from_utf8(body.to_vec()).unwrap(),
-            FrozenBody::Event => panic!("the event's own body"),
+            other => panic!("{other:?}"),
         })
         .collect()
 }
