@@ -25,9 +25,6 @@ pub(super) fn refuse(spec: &EventRouteSpec, problems: &mut Problems) {
             refuse(field(kind), written);
         }
     }
-    for (index, rule) in spec.rules.iter().enumerate() {
-        let field = |name: &str| format!("spec.rules[{index}].{name}");
-    }
 }
 
 /// The kinds of destination that are not served, and whether a destination is of one.
