@@ -7,7 +7,9 @@ use hookswitch_crds::key::ObjectKey;
 
 use crate::event::Disposition;
 use crate::metrics::{Metrics, timer};
-use crate::plan::{Firing, Guard, Lane, Outcome, Plan, Scope, StoredTimer};
+use crate::plan::{
+    DeadReason, Fate, Firing, Guard, Lane, Outcome, Plan, Scope, StoredTimer, WaitingDelivery,
+};
 
 use super::timers::LATE;
 
@@ -23,6 +25,8 @@ pub(super) struct Counts {
     verdicts: HashMap<(ObjectKey, String, Outcome), u64>,
     suppressed: HashMap<(Lane, Guard), u64>,
     timers: HashMap<(ObjectKey, String, &'static str), u64>,
+    /// Deliveries that ended with the plan: no lane will ever see them.
+    dead: HashMap<(Lane, DeadReason), u64>,
 }
 
 impl Counts {
@@ -44,6 +48,15 @@ impl Counts {
             for suppression in &plan.suppressions {
                 let key = (suppression.lane.clone(), suppression.guard);
                 *counts.suppressed.entry(key).or_default() += 1;
+            }
+            for delivery in &plan.deliveries {
+                // One that waits for a timer ends with that, if at all.
+                if let Some(reason) = delivery.dead
+                    && delivery.waits_until.is_none()
+                {
+                    let key = (delivery.lane.clone(), reason);
+                    *counts.dead.entry(key).or_default() += 1;
+                }
             }
         }
         counts
@@ -84,7 +97,23 @@ impl Counts {
                 ])
                 .inc_by(count);
         }
+        for ((lane, reason), count) in self.dead {
+            add_dead(metrics, &lane, reason, count);
+            tracing::warn!(%lane, dead = reason.label(), count, "deliveries moved to the dead letters when they were planned");
+        }
     }
+}
+
+/// Counts deliveries that are dead before any lane has seen them.
+fn add_dead(metrics: &Metrics, lane: &Lane, reason: DeadReason, count: u64) {
+    metrics
+        .deliveries
+        .with_label_values(&[
+            lane.route.to_string().as_str(),
+            &lane.destination,
+            reason.label(),
+        ])
+        .inc_by(count);
 }
 
 /// Counts timers that were removed because their rule is gone.
@@ -94,7 +123,7 @@ pub(super) fn removed(metrics: &Metrics, scope: &Scope, count: u64) {
     }
 }
 
-/// Counts firings of timers, and what the loop guard found in them.
+/// Counts firings of timers, what the loop guard found in them, and deliveries that ended with them.
 pub(super) fn fired(metrics: &Metrics, timers: &[StoredTimer], firings: &[Firing]) {
     for (timer, firing) in timers.iter().zip(firings) {
         let late = firing.at.duration_since(timer.due) > LATE;
@@ -109,6 +138,13 @@ pub(super) fn fired(metrics: &Metrics, timers: &[StoredTimer], firings: &[Firing
             );
         }
         add_timers(metrics, &scope.route, &scope.rule, outcome, 1);
+        for (id, fate) in &firing.deliveries {
+            let delivery = timer.deliveries.iter().find(|one| one.id == *id);
+            if let (Fate::Dead(reason), Some(WaitingDelivery { lane, .. })) = (fate, delivery) {
+                add_dead(metrics, lane, *reason, 1);
+                tracing::warn!(%id, %lane, dead = reason.label(), "delivery moved to the dead letters when its timer fired");
+            }
+        }
         for suppression in &firing.suppressions {
             metrics
                 .loop_suppressed
