@@ -283,7 +283,9 @@ const QUESTIONS: &[(&str, bool, &str, &str, bool)] = &[
         "leases.coordination.k8s.io/hookswitch-operator",
         false,
     ),
-    ("operator", false, "get", "configmaps", false),
+    ("operator", false, "create", "configmaps", false),
+    ("operator", false, "update", "configmaps/any", false),
+    ("operator", false, "delete", "configmaps/any", false),
     ("operator", false, "get", "pods", false),
 ];
 
