@@ -101,9 +101,7 @@ impl Cluster {
             folder,
         };
         this.ready().await;
-        // Not before: they give up on an API server that has no roles for them within ten seconds.
-        let controllers = start_controllers(this.folder.path(), &this.identity, port);
-        this.controllers = Some(controllers);
+        this.start_controllers();
         this
     }
 
@@ -189,6 +187,9 @@ impl Cluster {
     /// Starts the API server again, on the same port, and waits until it is ready.
     pub async fn start_apiserver(&mut self) {
         self.kill_apiserver();
+        // Those that were still starting would give up on an API server without roles. A kubelet would
+        // start them again; here they start once it is ready.
+        drop(self.controllers.take());
         self.apiserver = Some(start_apiserver(
             self.folder.path(),
             &self.identity,
@@ -196,6 +197,14 @@ impl Cluster {
             self.etcd_port,
         ));
         self.ready().await;
+        self.start_controllers();
+    }
+
+    /// Not before the API server is ready: they give up on one that has no roles for them within ten
+    /// seconds.
+    fn start_controllers(&mut self) {
+        let controllers = start_controllers(self.folder.path(), &self.identity, self.port);
+        self.controllers = Some(controllers);
     }
 
     /// Makes every watch expire: the API server ends them all and forgets what was before, so that a watch
