@@ -18,6 +18,12 @@ mod timers;
 
 use timers::Timer;
 
+/// Whether nothing came back of an attempt that says that it has had no effect.
+fn may_have_taken_effect(record: &AttemptRecord) -> bool {
+    let answer = record.answer.as_ref();
+    answer.is_none_or(|answer| answer.ambiguous)
+}
+
 /// The whole state.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
@@ -347,13 +353,8 @@ impl Model {
                 .answer
                 .as_ref()
                 .is_some_and(|answer| !answer.ambiguous);
-        let earlier = delivery.records.iter().rev().skip(1).any(|record| {
-            record.finished_at.is_none()
-                || record
-                    .answer
-                    .as_ref()
-                    .is_some_and(|answer| answer.ambiguous)
-        });
+        let mut earlier = delivery.records.iter().rev().skip(1);
+        let earlier = earlier.any(may_have_taken_effect);
         delivery.interrupted = false;
         delivery.state = match finish.next {
             Next::Delivered => DeliveryState::Delivered,
@@ -510,7 +511,7 @@ impl Model {
                 planned_at: delivery.planned_at,
                 due: delivery.due,
                 interrupted: delivery.interrupted,
-                doubtful: delivery.interrupted,
+                doubtful: delivery.records.iter().any(may_have_taken_effect),
             });
         }
         due.ready.sort_by_key(|delivery| delivery.due);

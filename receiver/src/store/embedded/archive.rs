@@ -5,11 +5,12 @@ use hookswitch_crds::key::ObjectKey;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::codec::{self, HEAD, Tries, end_key, first_key, int, timestamp, unsigned, uuid};
+use super::codec::{self, HEAD, Tries, end_key, first_key, int, left, timestamp, unsigned, uuid};
 use super::fault::ReadFault;
 use super::writer::Operation;
 use super::{Embedded, read};
-use crate::plan::Lane;
+use crate::event::Disposition;
+use crate::plan::{DeadReason, Lane};
 use crate::store::Pending;
 use crate::store::archive::{
     Archive, DeadChange, DeadLetter, DeadQuery, EXAMINED, EventHead, EventQuery, EventSummary,
@@ -79,8 +80,10 @@ pub(super) fn events(
             break;
         }
         examined += 1;
-        let head = codec::head(row, 0)?;
-        if is_beyond(query, from, head.accepted_at) {
+        let head = head(row, 0)?;
+        // The time of a damaged one may be any.
+        let readable = head.disposition != Disposition::Damaged;
+        if readable && is_beyond(query, from, head.accepted_at) {
             break;
         }
         page.reached = head.seq;
@@ -91,6 +94,16 @@ pub(super) fn events(
         }
     }
     Ok(page)
+}
+
+/// An event; of a damaged one, what is left. Its place in the list must not hide the others.
+fn head(row: &Row<'_>, first: usize) -> Result<EventHead, ReadFault> {
+    codec::head(row, first).or_else(|fault| {
+        let damage = fault.of_a_row()?;
+        let head = codec::head_remains(row, first);
+        tracing::error!(seq = head.seq, damage, "the row of an event is damaged");
+        Ok(head)
+    })
 }
 
 /// Whether nothing that is asked for can come any more.
@@ -170,8 +183,9 @@ const DEAD: &str = "d.key, d.id, l.namespace, l.route, l.destination, r.name, d.
 /// How many they are.
 const DEAD_COLUMNS: usize = 11;
 /// What they are read from.
-const DEAD_FROM: &str = "CROSS JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
-     JOIN event e ON e.seq = d.key >> 20 JOIN subscription s ON s.id = e.subscription";
+const DEAD_FROM: &str = "CROSS JOIN lane l ON l.id = d.lane \
+     JOIN event e ON e.seq = d.key >> 20 JOIN subscription s ON s.id = e.subscription \
+     LEFT JOIN rule r ON r.id = d.rule";
 
 /// A page of dead letters.
 pub(super) fn dead_letters(
@@ -192,7 +206,7 @@ pub(super) fn dead_letters(
         ))?;
         for id in ids {
             let letter = find
-                .query_row([id.as_bytes()], |row| Ok(dead_letter(row)))
+                .query_row([id.as_bytes()], |row| Ok(dead_letter_or_remains(row)))
                 .optional()?
                 .transpose()?;
             let letter = letter.filter(|it| it.place > after && matches_dead(query, it));
@@ -219,7 +233,7 @@ pub(super) fn dead_letters(
             break;
         }
         examined += 1;
-        let letter = dead_letter(row)?;
+        let letter = dead_letter_or_remains(row)?;
         page.reached = letter.place;
         if matches_dead(query, &letter) {
             page.found.push(letter);
@@ -246,7 +260,41 @@ fn dead_letter(row: &Row<'_>) -> Result<DeadLetter, ReadFault> {
         attempts: row.get(8)?,
         rendered: row.get(9)?,
         last: Tries::read(tries.as_deref())?.records()?.pop(),
-        event: codec::head(row, DEAD_COLUMNS)?,
+        event: head(row, DEAD_COLUMNS)?,
+    })
+}
+
+/// A dead letter; of a damaged one, what is left.
+fn dead_letter_or_remains(row: &Row<'_>) -> Result<DeadLetter, ReadFault> {
+    dead_letter(row).or_else(|fault| {
+        let damage = fault.of_a_row()?;
+        let place = unsigned(left(row, 0));
+        tracing::error!(place, damage, "the row of a dead letter is damaged");
+        Ok(DeadLetter {
+            place,
+            id: codec::blob(row, 1)
+                .ok()
+                .and_then(|bytes| uuid(bytes).ok())
+                .unwrap_or_default(),
+            lane: Lane {
+                route: ObjectKey {
+                    namespace: left(row, 2),
+                    name: left(row, 3),
+                },
+                destination: left(row, 4),
+            },
+            rule: left(row, 5),
+            reason: row
+                .get(6)
+                .ok()
+                .and_then(|code| codec::dead_reason(code).ok())
+                .unwrap_or(DeadReason::Damaged),
+            ended_at: timestamp(left(row, 7)).unwrap_or_default(),
+            attempts: left(row, 8),
+            rendered: left(row, 9),
+            last: None,
+            event: head(row, DEAD_COLUMNS)?,
+        })
     })
 }
 

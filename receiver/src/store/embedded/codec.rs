@@ -7,6 +7,7 @@ use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::DestinationKind;
 use jiff::Timestamp;
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -232,6 +233,33 @@ pub(super) fn head(row: &Row<'_>, first: usize) -> Result<EventHead, ReadFault> 
     })
 }
 
+/// A column of a damaged row, where it can be read.
+pub(super) fn left<T: FromSql + Default>(row: &Row<'_>, column: usize) -> T {
+    row.get(column).unwrap_or_default()
+}
+
+/// What is left of an event's columns, in the order of [`HEAD`].
+pub(super) fn head_remains(row: &Row<'_>, first: usize) -> EventHead {
+    EventHead {
+        seq: unsigned(left(row, first)),
+        subscription: ObjectKey {
+            namespace: left(row, first + 1),
+            name: left(row, first + 2),
+        },
+        uid: blob(row, first + 3)
+            .ok()
+            .and_then(|bytes| uuid(bytes).ok())
+            .unwrap_or_default(),
+        id: left(row, first + 4),
+        r#type: left(row, first + 5),
+        accepted_at: timestamp(left(row, first + 6)).unwrap_or_default(),
+        subject: left(row, first + 7),
+        sender: left(row, first + 8),
+        disposition: Disposition::Damaged,
+        bytes: unsigned(left(row, first + 10)),
+    }
+}
+
 /// What is left of an event whose row is damaged: enough to plan it as such, and to tell of it.
 pub(super) fn remains(connection: &Connection, seq: i64, subscription: &ObjectKey) -> StoredEvent {
     let text = |column: &str| -> Option<String> {
@@ -426,6 +454,14 @@ struct Try(
     Option<(Option<u16>, String, bool, Option<String>)>,
 );
 
+impl Try {
+    /// Whether it may have: nothing came back that says that it has not. One that was interrupted stays
+    /// such after its delivery was given up without an answer: somebody may retry it.
+    fn may_have_taken_effect(&self) -> bool {
+        self.3.as_ref().is_none_or(|answer| answer.2)
+    }
+}
+
 impl Tries {
     pub(super) fn read(text: Option<&str>) -> Result<Self, Damage> {
         text.map_or_else(
@@ -470,18 +506,12 @@ impl Tries {
 
     /// Whether one before the last may have taken effect.
     pub(super) fn earlier_may_have_taken_effect(&self) -> bool {
-        self.0
-            .iter()
-            .rev()
-            .skip(1)
-            .any(|one| one.2.is_none() || one.3.as_ref().is_some_and(|answer| answer.2))
+        self.0.iter().rev().skip(1).any(Try::may_have_taken_effect)
     }
 
     /// Whether any may have taken effect.
     pub(super) fn may_have_taken_effect(&self) -> bool {
-        self.0
-            .iter()
-            .any(|one| one.2.is_none() || one.3.as_ref().is_some_and(|answer| answer.2))
+        self.0.iter().any(Try::may_have_taken_effect)
     }
 
     pub(super) fn records(self) -> Result<Vec<AttemptRecord>, Damage> {
