@@ -65,7 +65,7 @@ pub(super) fn resolved_refs(problems: &[Problem]) -> Condition {
                     | reason::SECRET_KEY_MISSING
                     | reason::SECRET_INVALID
                     | reason::DESTINATION_NOT_FOUND
-            )
+            ) || (it.reason == reason::WORD_LIST_INVALID && it.effect == Effect::Unresolved)
         })
     };
     match missing().next() {

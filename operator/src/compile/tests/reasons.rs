@@ -360,7 +360,7 @@ fn cases() -> Vec<Case> {
             Effect::Unresolved,
             reason::SECRET_NOT_FOUND,
             "spec.rules[0].enrich[0].http.headers[0].secretRef",
-            "support/none",
+            "there is no Secret none in namespace support",
         ),
         route(
             DELIVER,

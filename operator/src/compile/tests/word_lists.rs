@@ -84,21 +84,19 @@ fn words_that_are_missing_are_told_and_the_route_is_served() {
 
 #[test]
 fn words_that_are_none_are_told_with_their_line() {
-    let yaml = all(&[
-        SUBSCRIPTION,
-        &edited(QA, "[legal]", "[legal"),
-        &edited(WORDS, "[x]", "[x"),
-        SECRET,
-    ]);
-    let compiled = compiled(&yaml);
+    let compiled_with = |qa: &str, words: &str| compiled(&all(&[SUBSCRIPTION, qa, words, SECRET]));
+    let inline = compiled_with(&edited(QA, "[legal]", "[legal"), WORDS);
     assert_eq!(
-        compiled.refusals("support/qa"),
-        (
-            Some(reason::WORD_LIST_INVALID),
-            Some(reason::WORD_LIST_INVALID)
-        )
+        inline.refusals("support/qa"),
+        (Some(reason::WORD_LIST_INVALID), None)
     );
-    insta::assert_snapshot!(told(&compiled.route("support/qa").problems));
+    let elsewhere = compiled_with(QA, &edited(WORDS, "[x]", "[x"));
+    assert_eq!(
+        elsewhere.refusals("support/qa"),
+        (None, Some(reason::WORD_LIST_INVALID))
+    );
+    let problems = [inline, elsewhere].map(|it| told(&it.route("support/qa").problems));
+    insta::assert_snapshot!(problems.join("\n"));
 }
 
 #[test]
