@@ -121,13 +121,28 @@ async fn an_object_that_an_older_operator_cannot_read_keeps_its_last_good_spec()
         here.condition(object, "Programmed", "True", "Programmed")
             .await;
     }
+    let watches = |definition: &str| {
+        let requests = cluster.requests_of(here.namespace.name(), "hooks-operator");
+        let watches = requests.iter().filter(|it| it.verb == "watch");
+        watches.filter(|it| it.resource == definition).count()
+    };
+    let definitions = ["webhooksubscriptions", "eventroutes"];
+    let before = definitions.map(watches);
     let later = r#"[{"op": "add", "value": {"type": "string"},
         "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/fromTheFuture"}]"#;
-    for definition in ["webhooksubscriptions", "eventroutes"] {
+    for definition in definitions {
         let definition = format!("crd/{definition}.hookswitch.dev");
         let patch = ["patch", &definition, "--type=json", "-p", later];
         cluster.kubectl(&patch).await.ok();
     }
+    // The API server ends the watches by the earlier definitions a moment later. Until then it leaves out
+    // of objects what those don't have, and does not tell of it again when the watch goes on.
+    wait::until("watches by the later definitions", LIMIT, async || {
+        let now = definitions.map(watches);
+        let all = now.iter().zip(&before).all(|(now, before)| now > before);
+        all.then_some(())
+    })
+    .await;
     let patch = r#"{"spec":{"fromTheFuture":"yes"}}"#;
     for object in [OBJECT, "evroute/crm"] {
         wait::until("the later definition to be served", LIMIT, async || {
@@ -189,10 +204,10 @@ async fn a_right_that_is_taken_and_given_back_takes_no_key_along() {
     // What was got stays: of the rotated key nothing is known, and the old one is good.
     let may = async |verbs: &str| {
         let role = format!("role/hooks-{}-operator", here.namespace.name());
-        // The rule on Secrets; the API server is asked, in case it is another one day.
-        let about = "-o=jsonpath={.rules[2].resources[0]}";
+        // The rule on Secrets and ConfigMaps; the API server is asked, in case it is another one day.
+        let about = "-o=jsonpath={.rules[2].resources}";
         let about = here.namespace.kubectl(&["get", &role, about]).await.ok();
-        assert_eq!(about, "secrets");
+        assert_eq!(about, r#"["configmaps","secrets"]"#);
         let patch = format!(r#"[{{"op": "replace", "path": "/rules/2/verbs", "value": {verbs}}}]"#);
         let patch = ["patch", &role, "--type=json", "-p", &patch];
         here.namespace.kubectl(&patch).await.ok();
