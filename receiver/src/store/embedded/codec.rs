@@ -320,6 +320,10 @@ pub(super) fn blob<'row>(row: &'row Row<'_>, column: usize) -> Result<&'row [u8]
 /// What the requests of one rule have in common, as it is kept once.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "it is what the file holds: each is a flag of its own"
+)]
 struct Shape {
     kind: DestinationKind,
     method: String,

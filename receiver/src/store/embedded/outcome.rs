@@ -22,6 +22,9 @@ struct Current {
     tries: Tries,
 }
 
+/// A delivery that waits for its look-ups: key, subscription, chain, shape, digest and template.
+type Unrendered = (i64, i64, Option<i64>, String, Vec<u8>, Vec<u8>);
+
 /// Starts an attempt, where it is the next and nobody else has it.
 pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<bool, ReadFault> {
     let Some(mut current) = find(connection, claim.id.as_bytes())? else {
@@ -122,7 +125,7 @@ impl State {
         connection: &Connection,
         render: &Render,
     ) -> Result<bool, ReadFault> {
-        let found: Option<(i64, i64, Option<i64>, String, Vec<u8>, Vec<u8>)> = connection
+        let found: Option<Unrendered> = connection
             .prepare_cached(
                 "SELECT d.key, d.subscription, d.chain, ifnull(h.shape, d.shape), b.digest, b.body \
                  FROM delivery d INDEXED BY delivery_id LEFT JOIN shape h ON h.id = d.shape \
