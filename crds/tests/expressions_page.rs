@@ -1,11 +1,6 @@
 //! The page of reference on expressions: each of its examples is run, and every function is on it.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "what fails here fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::path::Path;

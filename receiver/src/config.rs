@@ -391,26 +391,11 @@ impl Route {
         let destinations: Vec<Arc<snapshot::Destination>> =
             spec.destinations.iter().cloned().map(Arc::new).collect();
         let destination = |name: &str| destinations.iter().find(|it| it.name == name);
-        let redactors: HashMap<&str, Arc<Redactor>> = spec
-            .destinations
-            .iter()
-            .filter_map(|it| Some((it.name.as_str(), it.redact.as_ref()?)))
-            .map(|(name, redact)| (name, Arc::new(Redactor::new(redact))))
-            .collect();
+        let redactors = redactors(&spec.destinations);
         let mut rules = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
-            let mut enrich = Vec::with_capacity(rule.enrich.len());
-            for spec in &rule.enrich {
-                let url = UrlTemplate::compile(&spec.url).map_err(|source| Error::Expression {
-                    route: key.clone(),
-                    rule: rule.name.clone(),
-                    source,
-                })?;
-                enrich.push(Enrich {
-                    spec: Arc::new(spec.clone()),
-                    url,
-                });
-            }
+            let enrich = rule.enrich.iter().map(|it| Enrich::load(key, rule, it));
+            let enrich = enrich.collect::<Result<_, Error>>()?;
             let mut deliver = Vec::with_capacity(rule.deliver.len());
             for entry in &rule.deliver {
                 let destination =
@@ -492,6 +477,33 @@ impl Route {
             destinations,
             rules,
             echo,
+        })
+    }
+}
+
+/// What each destination that redacts must not see, by its name.
+fn redactors(destinations: &[snapshot::Destination]) -> HashMap<&str, Arc<Redactor>> {
+    destinations
+        .iter()
+        .filter_map(|it| Some((it.name.as_str(), it.redact.as_ref()?)))
+        .map(|(name, redact)| (name, Arc::new(Redactor::new(redact))))
+        .collect()
+}
+
+impl Enrich {
+    fn load(
+        route: &ObjectKey,
+        rule: &snapshot::Rule,
+        spec: &snapshot::Enrich,
+    ) -> Result<Self, Error> {
+        let url = UrlTemplate::compile(&spec.url).map_err(|source| Error::Expression {
+            route: route.clone(),
+            rule: rule.name.clone(),
+            source,
+        })?;
+        Ok(Self {
+            spec: Arc::new(spec.clone()),
+            url,
         })
     }
 }

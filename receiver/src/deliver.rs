@@ -180,7 +180,9 @@ impl Engine {
                 () = self.shutdown.cancelled() => break,
                 lanes = self.lanes.take() => {
                     self.unrendered.add(lanes.iter().filter(|lane| self.looks_up(lane)));
-                    lanes.into_iter().for_each(|lane| runners.wake(lane));
+                    for lane in lanes {
+                        runners.wake(lane);
+                    }
                 }
                 Some(ended) = runners.tasks.join_next() => runners.ended(ended?),
             }

@@ -48,11 +48,11 @@ pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Exp
         root,
         depth,
         paths,
+        variables,
+        enriched,
         nodes,
         regexes,
         word_lists,
-        variables,
-        enriched,
     })
 }
 

@@ -38,7 +38,7 @@ impl Gathering {
         delivery: StoredDelivery,
         alone: bool,
         permit: impl FnOnce() -> bool,
-    ) -> Result<(), StoredDelivery> {
+    ) -> Result<(), Box<StoredDelivery>> {
         let length = length(&delivery);
         let batch = self.batch.filter(|batch| !alone && batch.takes(&delivery));
         let joins = self.open && batch.is_some_and(|batch| self.holds(batch, length));
@@ -53,10 +53,10 @@ impl Gathering {
             } else if joins {
                 self.join(delivery, length);
             } else {
-                return Err(delivery);
+                return Err(Box::new(delivery));
             }
         } else {
-            return Err(delivery);
+            return Err(Box::new(delivery));
         }
         Ok(())
     }

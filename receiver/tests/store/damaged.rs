@@ -154,11 +154,7 @@ async fn what_waits_is_told_by_subscription_and_since_when_it_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for seq in 1..=3 {
-        accept(
-            &store,
-            event("a", &seq.to_string(), "{}", i64::try_from(seq).unwrap()),
-        )
-        .await;
+        accept(&store, event("a", &seq.to_string(), "{}", i64::from(seq))).await;
     }
     accept(&store, event("b", "1", "{}", 9)).await;
     store

@@ -118,7 +118,7 @@ fn each(answer: &Response<Bytes>, ids: &[Uuid]) -> Option<Vec<Verdict>> {
         let traces = context.get("objectWriteTraceId").into_iter();
         let traces = traces.flat_map(|it| {
             it.as_array()
-                .map_or(std::slice::from_ref(it), Vec::as_slice)
+                .map_or_else(|| std::slice::from_ref(it), Vec::as_slice)
         });
         for trace in traces.filter_map(Json::as_str) {
             verdicts.insert(trace.to_owned(), verdict);

@@ -108,7 +108,7 @@ impl Target {
                 Err(limited) => return Ok(Some(limited)),
             }
         }
-        Err(unclear("there is too much to look through".to_owned()))
+        Err(unclear("there is too much to look through"))
     }
 
     /// A page of a search; an answer that asks for patience as it is.
@@ -120,7 +120,7 @@ impl Target {
         deadline: Instant,
     ) -> Result<Result<Found, Reply>, Fault> {
         let url = (search.url)(&self.url, delivery, page)
-            .ok_or_else(|| unclear("it can't be asked for".to_owned()))?;
+            .ok_or_else(|| unclear("it can't be asked for"))?;
         let request = Outgoing {
             method: Method::GET,
             url,
@@ -132,7 +132,7 @@ impl Target {
                 let found = (search.found)(answer.body(), delivery);
                 found
                     .map(Ok)
-                    .ok_or_else(|| unclear("the answer can't be read".to_owned()))
+                    .ok_or_else(|| unclear("the answer can't be read"))
             }
             limited @ Reply::Answered { .. }
                 if status(&limited) == Some(StatusCode::TOO_MANY_REQUESTS) =>
@@ -243,7 +243,7 @@ fn internal(detail: &str) -> Fault {
     }
 }
 
-fn unclear(detail: String) -> Fault {
+fn unclear(detail: impl std::fmt::Display) -> Fault {
     Fault {
         reason: reason::SEARCH,
         detail: format!("whether an earlier attempt has taken effect is not known: {detail}"),

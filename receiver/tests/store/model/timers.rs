@@ -114,7 +114,7 @@ impl Model {
     fn fate(&mut self, subscription: &ObjectKey, id: Uuid, fate: Option<&Fate>, at: Timestamp) {
         let (_, delivery) = self.find(id).unwrap();
         let (lane, subject) = (delivery.new.lane.clone(), delivery.new.ordered_by.clone());
-        let behind = subject.is_some() && self.has_pending(subscription, &lane, &subject);
+        let behind = subject.is_some() && self.has_pending(subscription, &lane, subject.as_ref());
         let (seq, delivery) = self.find(id).unwrap();
         delivery.planned_at = at;
         delivery.due = at;
@@ -141,13 +141,13 @@ impl Model {
         }
     }
 
-    fn has_pending(&self, subscription: &ObjectKey, lane: &Lane, subject: &Option<String>) -> bool {
+    fn has_pending(&self, subscription: &ObjectKey, lane: &Lane, subject: Option<&String>) -> bool {
         self.events.values().any(|kept| {
             kept.event.event.subscription == *subscription
                 && kept.deliveries.iter().any(|other| {
                     other.is_pending()
                         && other.new.lane == *lane
-                        && other.new.ordered_by == *subject
+                        && other.new.ordered_by.as_ref() == subject
                 })
         })
     }
