@@ -23,8 +23,10 @@ use crate::model::Model;
 use crate::support::{self, PLENTY, at, key, lane, uuid};
 
 mod archive;
+mod compare;
 mod timers;
 
+use compare::similar;
 use timers::{claim_key, key_of, wait_part, wait_scope};
 
 const SUBSCRIPTIONS: [&str; 2] = ["a", "b"];
@@ -565,22 +567,6 @@ impl<E: Engine> Run<E> {
         }
         self.compare_lists().await;
         store.health().unwrap();
-    }
-}
-
-/// Equal, or the first lines that differ.
-fn similar(got: &str, expected: &str) {
-    if got != expected {
-        let lines = got.lines().zip(expected.lines());
-        let at = lines.take_while(|(a, b)| a == b).count();
-        let part = |text: &str| {
-            text.lines()
-                .skip(at.saturating_sub(8))
-                .take(20)
-                .collect::<Vec<_>>()
-                .join("\n")
-        };
-        panic!("got\n{}\nexpected\n{}", part(got), part(expected));
     }
 }
 
