@@ -11,7 +11,7 @@
 //!
 //! Invariants:
 //! - What is bounded when it is compiled can't exhaust the stack or run for long when it is evaluated:
-//!   length and nesting have limits, and an evaluation pays for its work ([`cost`]).
+//!   length and nesting have limits, and an evaluation pays for its work (`cost`).
 //! - No error text holds a value of the event: names come from the expression's own source.
 //! - What can be known to fail for every event is refused when it is compiled: a literal that is no
 //!   regular expression, operands whose types can't go together, a condition that is no bool.

@@ -11,7 +11,7 @@
 //!
 //! It has no login. Invariants that stand in for one:
 //! - It listens on loopback only: who reaches it is on the machine, or may forward a pod's ports.
-//! - A browser on that machine is no way in: see [`guard`].
+//! - A browser on that machine is no way in: see `guard`.
 //! - Whatever goes through many events goes in pages, and a page that is asked for twice changes
 //!   nothing the second time.
 //! - Bodies are told where the person asked for them, and secrets never: none are in the store.

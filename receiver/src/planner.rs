@@ -14,12 +14,12 @@
 //! - An error concerns the subscription that it came up in: that one waits, the others go on.
 //! - A suspended subscription's events wait until it is resumed. Those of a subscription that the
 //!   configuration does not have wait until it comes back, and are set aside when it has not for as
-//!   long as dead letters are kept: see [`removed`].
+//!   long as dead letters are kept: see `removed`.
 //! - Events whose planning the process did not survive are planned one by one, and given up for
 //!   [`QUARANTINE_AFTER`] tries: kept, marked as quarantined, never routed.
 //!
 //! - Timers of a subscription fire after its batch, once nothing is left to plan that was accepted
-//!   before they were due: see [`timers`].
+//!   before they were due: see `timers`.
 //!
 //! Rules and templates are CPU work of up to some milliseconds an event, so they run on tokio's
 //! blocking threads, one batch at a time: what accepts and delivers keeps its threads.
