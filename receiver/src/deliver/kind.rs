@@ -333,9 +333,8 @@ pub(super) fn judge(
     };
     each.unwrap_or_else(|| {
         let verdict = judge_whole(kind, reply, now);
-        let whole = verdict.class == Class::Refused && verdict.reason == reason::REFUSED;
-        let answered = matches!(reply, Reply::Answered { .. });
-        let verdict = if answered && whole && ids.len() > 1 {
+        let refused = verdict.class == Class::Refused && verdict.reason == reason::REFUSED;
+        let verdict = if refused && ids.len() > 1 {
             Verdict::new(Class::Alone, reason::BATCH_REFUSED)
         } else {
             verdict
