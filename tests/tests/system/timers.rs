@@ -94,7 +94,6 @@ async fn until_told(destination: &Destination, name: &str, count: usize) -> Vec<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "known defect, told in README.md: after kill -9 and a restart longer than the wait the timer does not fire"]
 async fn r47_r48_a_timer_survives_kill_9_and_a_restart_longer_than_its_wait() {
     let destination = Destination::start().await;
     let workspace = workspace(&destination, "3s");

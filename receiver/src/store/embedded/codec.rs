@@ -79,7 +79,8 @@ pub(super) fn micros(time: Timestamp) -> i64 {
 
 /// The reverse of [`micros`].
 pub(super) fn timestamp(micros: i64) -> Result<Timestamp, Damage> {
-    Timestamp::from_microsecond(micros)
+    // Not `from_microsecond`: that refuses the microseconds of the very last second, and "for ever" is there.
+    Timestamp::from_nanosecond(i128::from(micros) * 1000)
         .map_err(|_| Damage(format!("{micros} is not a time in microseconds")))
 }
 
@@ -535,5 +536,19 @@ impl Tries {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_is_read_back_the_first_and_the_last_too() {
+        for time in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+            let read = timestamp(micros(time)).expect("it was written");
+            assert_eq!(micros(read), micros(time));
+        }
+        assert!(timestamp(i64::MAX).is_err());
     }
 }
