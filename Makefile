@@ -7,7 +7,7 @@ BIN = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hookswitch
 EXAMPLE ?= examples/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test needs servers bench generate check fmt clippy doc deny generated
+.PHONY: help run cluster build test needs servers bench generate check fmt clippy doc deny generated
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ run: build ## Start the quickstart: Hookswitch, and a stand-in CRM to deliver to
 	trap 'kill $$crm 2>/dev/null; wait $$crm 2>/dev/null' EXIT; \
 	trap : INT TERM; \
 	$(BIN) run -f $(EXAMPLE) --log-format text
+
+cluster: build servers ## Start a Kubernetes control plane with Hookswitch installed, to try with kubectl; Ctrl-C ends it
+	$(CARGO) run --locked -p hookswitch-tests --example cluster
 
 build: ## Build the programs
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins
@@ -30,9 +33,9 @@ servers: ## Build the servers that tests need, once: it takes up to an hour (doc
 needs: ## Get what the tests need besides Rust and the servers
 	@.ci/needs
 
-bench: ## Measure throughput and latency beside the machine's own limits, into docs/benchmarks.md
-	$(CARGO) build --locked --release --bin hookswitch
-	$(CARGO) bench --locked -p hookswitch-tests --bench system
+bench: ## Measure beside the machine's own limits, into docs/benchmarks.md: all, or SECTIONS="accept scale"
+	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) bench --locked -p hookswitch-tests --bench system -- $(SECTIONS)
 
 generate: ## Write the generated files anew: crds/*.yaml, and the chart's copies of them
 	$(CARGO) run --locked --quiet -p hookswitch-crds --bin crdgen

@@ -20,7 +20,7 @@ const SYNCS: u32 = 1000;
 /// The share of the machine that others may use in a run that counts.
 const QUIET: f64 = 0.05;
 
-/// A Markdown list of what the numbers depend on.
+/// A line of Markdown that says what the numbers depend on.
 pub(crate) fn describe(data: &Path) -> Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
     let field = |name: &str| {
@@ -38,12 +38,8 @@ pub(crate) fn describe(data: &Path) -> Result<String> {
     };
     let sync = sync_times(data)?;
     Ok(format!(
-        "Measured on {} at commit {}, in one run.\n\n\
-         - CPU: {} (family {}, model {}), {} cores{}, {sha}\n\
-         - Memory: {:.0} GiB\n\
-         - {}, Linux {}\n\
-         - Disk: {}; append of 4 KiB and fdatasync: median {} ms, p99 {} ms, p99.9 {} ms\n\
-         - {}, release profile\n",
+        "*Measured on {} at commit {}, in the release profile: {} (family {}, model {}), {} cores{}, {sha}; {:.0} GiB; \
+         {}, Linux {}; {}, where an append of 4 KiB with its fdatasync takes {} ms (median; p99 {} ms, p99.9 {} ms); {}.*",
         Timestamp::now().strftime("%-d %B %Y"),
         commit()?,
         field("model name"),

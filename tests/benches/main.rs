@@ -3,8 +3,8 @@
 //! Everything is measured in one run, by turns, and what is reported are ratios: only those carry
 //! over to another machine. Nothing here is a test, and no time fails a build.
 //!
-//! `cargo bench -p hookswitch-tests --bench system [-- SECTION...]` runs some sections; without a
-//! name all of them run and `docs/benchmarks.md` is written.
+//! `cargo bench -p hookswitch-tests --bench system [-- SECTION...]` runs some sections, or all without a
+//! name, and writes what it found into their parts of `docs/benchmarks.md`.
 
 mod accept;
 mod baseline;
@@ -113,28 +113,18 @@ fn main() -> Result<()> {
     }
 }
 
-/// Measures the sections that are named; all of them, and writes the report, where none is.
+/// Measures the sections that are named, or all of them where none is, and writes each into the report.
 fn measure(words: &[&str]) -> Result<()> {
     let settings = Settings::from_env()?;
-    let chosen: Vec<Measure> = SECTIONS
-        .iter()
-        .filter(|(name, _)| words.contains(name))
-        .map(|(_, measure)| *measure)
-        .collect();
-    if !chosen.is_empty() {
-        for measure in chosen {
-            say(&measure(&settings)?.render())?;
-        }
-        return Ok(());
-    }
+    let named = |name: &str| words.contains(&name);
+    let all = !SECTIONS.iter().any(|(name, _)| named(name));
     let machine = machine::describe(settings.folder()?.path())?;
     say(&machine)?;
-    let mut sections = Vec::new();
-    for (_, measure) in SECTIONS {
-        let section = measure(&settings)?;
-        say(&section.render())?;
-        sections.push(section);
-    }
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
-    report::write(&page, &report::render(&machine, &sections)?)
+    for (name, measure) in SECTIONS.iter().filter(|(name, _)| all || named(name)) {
+        let measured = measure(&settings)?.render(&machine)?;
+        say(&measured)?;
+        report::write(&page, name, &measured)?;
+    }
+    Ok(())
 }

@@ -81,6 +81,11 @@ impl Process {
         resident(self.child.id())
     }
 
+    /// Of the resident memory, what is the process's own and not a page of a file, in bytes.
+    pub(crate) fn own(&self) -> Result<u64> {
+        status(self.child.id(), "RssAnon:")
+    }
+
     /// The most resident memory so far, in bytes.
     pub(crate) fn peak(&self) -> Result<u64> {
         peak(self.child.id())

@@ -1,16 +1,11 @@
-//! The report: `docs/benchmarks.md`, of which the part between two marks is written here and the rest
-//! by hand.
+//! The report: `docs/benchmarks.md`, of which the parts between two marks are written here, one for each
+//! section, and the rest by hand.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-
-/// What is measured comes after this line,
-const BEGIN: &str = "<!-- measured: begin (written by `make bench`) -->\n";
-/// and before this one.
-const END: &str = "<!-- measured: end -->\n";
 
 /// A part of the report.
 pub(crate) struct Section {
@@ -33,32 +28,30 @@ pub(crate) struct Aim {
 }
 
 impl Section {
-    /// As Markdown, with its heading.
-    pub(crate) fn render(&self) -> String {
-        format!("## {}\n\n{}", self.title, self.text)
+    /// As Markdown, with its heading, and what it was measured on.
+    pub(crate) fn render(&self, machine: &str) -> Result<String> {
+        let Self { title, text, aims } = self;
+        let mut out = format!("## {title}\n\n{text}");
+        if !aims.is_empty() {
+            out.push_str("\n| aim | found | |\n|---|---|---|\n");
+        }
+        for Aim { what, found, met } in aims {
+            let met = if *met { "met" } else { "**missed**" };
+            writeln!(out, "| {what} | {found} | {met} |")?;
+        }
+        write!(out, "\n{machine}\n")?;
+        Ok(out)
     }
 }
 
-/// All of it, between the marks.
-pub(crate) fn render(machine: &str, sections: &[Section]) -> Result<String> {
-    let mut out = format!("{machine}\n## Aims\n\n| aim | found | |\n|---|---|---|\n");
-    for aim in sections.iter().flat_map(|section| &section.aims) {
-        let met = if aim.met { "met" } else { "**missed**" };
-        writeln!(out, "| {} | {} | {met} |", aim.what, aim.found)?;
-    }
-    for section in sections {
-        write!(out, "\n{}", section.render())?;
-    }
-    Ok(out)
-}
-
-/// Replaces what was measured before.
-pub(crate) fn write(path: &Path, measured: &str) -> Result<()> {
+/// Replaces what was measured before of the section with this name.
+pub(crate) fn write(path: &Path, name: &str, measured: &str) -> Result<()> {
     let page = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let (before, rest) = page
-        .split_once(BEGIN)
-        .context("the page has no first mark")?;
-    let (_, after) = rest.split_once(END).context("the page has no last mark")?;
-    fs::write(path, format!("{before}{BEGIN}\n{measured}\n{END}{after}"))?;
+    let begin = format!("<!-- {name}: begin, written by `make bench` -->\n");
+    let end = format!("<!-- {name}: end -->\n");
+    let marks = || format!("the page has no marks {begin}{end}");
+    let (before, rest) = page.split_once(&begin).with_context(marks)?;
+    let (_, after) = rest.split_once(&end).with_context(marks)?;
+    fs::write(path, format!("{before}{begin}\n{measured}\n{end}{after}"))?;
     Ok(())
 }

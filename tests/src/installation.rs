@@ -158,6 +158,12 @@ impl Installation {
         program
     }
 
+    /// Where the programs' logs are, a file each.
+    #[must_use]
+    pub fn logs(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where receivers look for mounted Secrets.
     #[must_use]
     pub fn mounted(&self) -> PathBuf {
@@ -307,7 +313,8 @@ pub struct Program {
     process: Process,
     /// Where webhooks come in, of a receiver.
     pub hooks: SocketAddr,
-    metrics: SocketAddr,
+    /// Where its metrics and its health are.
+    pub metrics: SocketAddr,
 }
 
 impl Program {
