@@ -82,7 +82,8 @@ impl Request {
             body: text.len() - body.len(),
             id: place(ID)?,
             subject: place(SUBJECT)? + 2,
-            sent_at: place(SENT_AT)?,
+            // Zeros alone would be found in the signature's place.
+            sent_at: place(&format!("\"{SENT_AT}\""))? + 1,
             bytes: text.into_bytes(),
             keyed: keyed()?,
         })
