@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::snapshot::{DestinationKind, OnEnrichFailure};
+use hookswitch_crds::snapshot::{DestinationKind, OnEnrichFailure, Redact};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -228,8 +228,8 @@ pub enum FrozenBody {
     Unrendered(Bytes),
 }
 
-/// A body whose look-ups are still to be made. All that it takes but secrets is frozen with the plan,
-/// so that an edit of the route changes nothing of it.
+/// A body whose look-ups are still to be made. All that it takes but secrets and word lists is frozen
+/// with the plan, so that an edit of the route changes nothing of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unrendered {
@@ -242,6 +242,9 @@ pub struct Unrendered {
     /// What to leave behind before it is sent, where it is a write-back under the echo guard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<UnrenderedEcho>,
+    /// What the destination must not see, of the event and of what is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redact: Option<Redact>,
     /// How often its look-ups have been tried in vain.
     pub tries: u32,
     /// Why the last time, as a bounded label.

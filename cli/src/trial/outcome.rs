@@ -9,13 +9,14 @@ use hookswitch_receiver::event::Event;
 use hookswitch_receiver::extract::Extractor;
 use hookswitch_receiver::ingress::attributes;
 use hookswitch_receiver::plan::{FrozenBody, NewDelivery, Outcome, Plan, Unrendered};
+use hookswitch_receiver::redact::Hidden;
 use hookswitch_receiver::route::why::{Asked, Part};
 use hookswitch_receiver::route::{self, Draft, Overlay};
 use hookswitch_receiver::store::{GuardAnswer, StoredEvent};
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
 use super::case::Case;
@@ -185,7 +186,7 @@ fn told(subscription: &Subscription, event: &Event, plan: &Plan) -> Trial {
         deliveries: plan
             .deliveries
             .iter()
-            .map(|it| delivery(it, event))
+            .map(|it| delivery(subscription, it, event))
             .collect(),
     }
 }
@@ -199,20 +200,31 @@ fn fails(part: Part) -> Option<String> {
 }
 
 /// A body as it is sent where none of its look-ups finds anything: nothing is asked here.
-fn without_look_ups(event: &Event, unrendered: &Bytes) -> Bytes {
-    let nothing = serde_json::Value::Object(serde_json::Map::new());
+fn without_look_ups(
+    subscription: &Subscription,
+    planned: &NewDelivery,
+    event: &Event,
+    hidden: Hidden,
+    unrendered: &Bytes,
+) -> Bytes {
+    let nothing = Json::Object(Map::new());
+    let mut routes = subscription.routes.iter();
+    let route = routes.find(|it| it.spec.origin.key == planned.lane.route);
+    let words = route.and_then(|it| it.words.as_ref());
     serde_json::from_slice::<Unrendered>(unrendered)
         .ok()
-        .and_then(|unrendered| route::render_late(event, &unrendered, &nothing).ok())
+        .and_then(|it| route::render_late(event, &it, hidden, &nothing, words).ok())
         .map_or_else(|| unrendered.clone(), |late| late.body)
 }
 
-fn delivery(planned: &NewDelivery, event: &Event) -> Delivery {
+fn delivery(subscription: &Subscription, planned: &NewDelivery, event: &Event) -> Delivery {
     let request = planned.request.as_ref();
     let body = request.map(|request| match &request.body {
         FrozenBody::Event => event.body.clone(),
         FrozenBody::Rendered(body) => body.clone(),
-        FrozenBody::Unrendered(body) => without_look_ups(event, body),
+        FrozenBody::Unrendered(body) => {
+            without_look_ups(subscription, planned, event, request.hidden, body)
+        }
     });
     Delivery {
         to: planned.lane.to_string(),

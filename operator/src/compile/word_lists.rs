@@ -154,18 +154,24 @@ pub(super) fn check_names(spec: &EventRouteSpec, problems: &mut Problems) {
                 .iter()
                 .find_map(|it| Expression::compile(source, *it).ok());
             let Some(compiled) = compiled else { continue };
-            if field.ends_with("unless.when") && compiled.names(MENTION) {
-                problems.refused(
-                    field,
-                    reason::INVALID_EXPRESSION,
-                    "word lists are not known here: compare fields of the two events, or put the list into the rule's when",
-                );
-                continue;
-            }
             refuse(problems, field, compiled.check_word_lists(&known));
         }
     }
     for (rule_index, rule) in spec.rules.iter().enumerate() {
+        for (index, look_up) in rule.enrich.iter().enumerate() {
+            let url = &look_up.http.url;
+            let Some(url) = url
+                .contains(MENTION)
+                .then(|| UrlTemplate::compile(url).ok())
+            else {
+                continue;
+            };
+            let checked = url
+                .flatten()
+                .map_or(Ok(()), |it| it.check_word_lists(&known));
+            let field = format!("spec.rules[{rule_index}].enrich[{index}].http.url");
+            refuse(problems, field, checked);
+        }
         for (index, deliver) in rule.deliver.iter().enumerate() {
             let Some(body) = &deliver.body else { continue };
             let mut leaves = Vec::new();
@@ -196,7 +202,7 @@ fn refuse(problems: &mut Problems, field: String, checked: Result<(), expression
 /// What an expression that names a list holds.
 const MENTION: &str = "words";
 /// An expression of one of these compiles in one of them.
-const SCOPES: [Scope; 3] = [Scope::Event, Scope::Sent, Scope::Unless];
+const SCOPES: [Scope; 4] = [Scope::Event, Scope::Sent, Scope::Unless, Scope::Enriched];
 
 /// The expressions of a spec but for those in bodies, with their fields.
 fn expressions(spec: &EventRouteSpec) -> Vec<(String, &str)> {

@@ -14,6 +14,7 @@ use super::*;
 use crate::config::Config;
 use crate::event::Event;
 use crate::plan::{FrozenBody, Guard, Outcome, Recalled, Unrendered};
+use crate::redact::Hidden;
 
 mod guards;
 mod once;
@@ -77,6 +78,14 @@ pub(crate) fn write_back(name: &str) -> Json {
 
 pub(crate) fn rule(name: &str, types: &[&str], when: Option<&str>, deliver: &Json) -> Json {
     json!({"name": name, "types": types, "when": when, "deliver": deliver})
+}
+
+pub(crate) fn look_up(name: &str, url: &str) -> Json {
+    json!({
+        "name": name, "url": url, "method": "GET", "headers": [], "privateNetworks": [],
+        "timeout": "2s", "cache": "0s", "cacheFailures": "0s", "concurrency": 16, "rateLimit": null,
+        "onFailure": "Continue",
+    })
 }
 
 fn origin(key: &ObjectKey) -> Json {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use hookswitch_crds::expression::WordLists;
 use hookswitch_crds::snapshot::{self, OnEnrichFailure};
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
@@ -304,7 +305,11 @@ async fn prepare(
         return End::Dead(DeadReason::Damaged);
     };
     match gather(look_ups, config, delivery, &unrendered.look_ups).await {
-        Gathered::Enough(enriched) => render(delivery, unrendered, enriched).await,
+        Gathered::Enough(enriched) => {
+            let route = config.routes.get(&delivery.lane.route);
+            let words = route.and_then(|route| route.words.clone());
+            render(delivery, unrendered, enriched, words).await
+        }
         Gathered::Never(failure) => {
             tracing::warn!(id = %delivery.id, lane = %delivery.lane, reason = failure.reason, "a look-up failed that the delivery can't go on without");
             End::Dead(DeadReason::LookUpFailed)
@@ -357,10 +362,16 @@ async fn gather(
 }
 
 /// The body is rendered on a thread of its own: it can take some milliseconds.
-async fn render(delivery: &StoredDelivery, unrendered: Unrendered, enriched: Json) -> End {
+async fn render(
+    delivery: &StoredDelivery,
+    unrendered: Unrendered,
+    enriched: Json,
+    words: Option<WordLists>,
+) -> End {
     let event = Arc::clone(&delivery.event);
+    let hidden = delivery.request.hidden;
     let rendered = tokio::task::spawn_blocking(move || {
-        route::render_late(&event.event, &unrendered, &enriched)
+        route::render_late(&event.event, &unrendered, hidden, &enriched, words.as_ref())
     });
     match rendered.await {
         Ok(Ok(late)) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookswitch_crds::snapshot::OnEnrichFailure;
+use hookswitch_crds::snapshot::{OnEnrichFailure, Pattern, Redact, WordList};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -13,6 +13,7 @@ use super::super::kind::Reply;
 use super::super::tests::bench::{AT_ONCE, Bench, Seen, answer, delivery, lane, no_answer, status};
 use crate::config::Config;
 use crate::plan::{DeadReason, FrozenBody, LookUp, Unrendered};
+use crate::route;
 use crate::route::tests::{config_of, destination, key, route_of, subscription_of};
 use crate::store::DeliveryState;
 
@@ -22,11 +23,8 @@ const OTHER: &str = "other.example";
 
 /// A look-up of the rule, and how it differs from the plainest one.
 fn look_up(name: &str, host: &str, edits: &Json) -> Json {
-    let mut look_up = json!({
-        "name": name, "url": format!("https://{host}/users/${{event.data.user}}"), "method": "GET",
-        "headers": [], "privateNetworks": [], "timeout": "2s", "cache": "0s", "cacheFailures": "0s",
-        "concurrency": 16, "rateLimit": null, "onFailure": "Continue",
-    });
+    let url = format!("https://{host}/users/${{event.data.user}}");
+    let mut look_up = route::tests::look_up(name, &url);
     for (field, value) in edits.as_object().unwrap() {
         look_up[field] = value.clone();
     }
@@ -39,7 +37,11 @@ fn config(look_ups: &Json) -> Config {
         "name": "rule", "types": [], "when": null, "enrich": look_ups,
         "deliver": [{"destination": "crm", "body": {"x": "${enriched}"}}],
     }]);
-    let route = route_of("crm", &key(), &json!([crm]), &rules);
+    let mut route = route_of("crm", &key(), &json!([crm]), &rules);
+    route.word_lists = vec![WordList {
+        name: "risk".to_owned(),
+        words: Some("fraud\n".to_owned()),
+    }];
     config_of(vec![subscription_of(&key())], vec![route])
 }
 
@@ -80,6 +82,10 @@ fn plan(bench: &Bench, id: u128, asked: &[Asked<'_>], template: Json) -> Uuid {
             })
             .collect(),
         echo: None,
+        redact: Some(Redact {
+            pointers: vec!["/enriched/profile/secret".to_owned()],
+            patterns: vec![Pattern::Email],
+        }),
         tries: 0,
         failed: None,
     };
@@ -144,6 +150,23 @@ async fn r50_what_an_api_knows_of_a_user_is_in_the_body() {
             .starts_with("Bearer ")
     );
     assert_eq!(asked[0].header("accept"), Some("application/json"));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r55_what_was_found_is_redacted_and_words_are_looked_for_in_what_is_left() {
+    let bench = bench(&json!([look_up("profile", API, &json!({}))]));
+    let found = json!({"secret": "x", "note": "fraud, fraud@x.example"}).to_string();
+    bench
+        .script
+        .on(API, move |_| (AT_ONCE, answer(200, &[], &found)));
+    let template = json!({"user": "${enriched.profile}", "words": "${words.risk.hits(enriched)}"});
+    let id = plan(&bench, 1, &[ask("profile", API, "7")], template);
+    bench.until(id, DELIVERED).await;
+    assert_eq!(
+        bodies(&bench.script.seen(CRM)),
+        [json!({"user": {"secret": "[redacted]", "note": "fraud, [email]"}, "words": ["fraud"]})]
+    );
     bench.stop().await;
 }
 
