@@ -266,9 +266,10 @@ pub(crate) fn outcome(event: &view::Event) -> String {
         words.push(format!("{} failed", plan.failed.len()));
     }
     if words.is_empty() {
-        words.push(match plan.fired.len() {
-            0 => format!("no rule fired ({} asked)", plan.rules),
-            fired => format!("{fired} fired"),
+        words.push(match (plan.fired.len(), plan.rules) {
+            (0, 0) => "no rule names its type".to_owned(),
+            (0, rules) => format!("no rule fired ({rules} asked)"),
+            (fired, _) => format!("{fired} fired"),
         });
     }
     words.join(", ")

@@ -45,7 +45,8 @@ pub struct Plan {
     pub sequence: u64,
     /// When.
     pub planned_at: Timestamp,
-    /// One for each rule of each attached route; none for an event that is not routed.
+    /// One for each rule that the event's type concerns, of each attached route; none for an event that
+    /// is not routed. What has none did not name the type: see [`crate::route::why::unnamed`].
     pub verdicts: Vec<Verdict>,
     /// What the loop guard found.
     pub suppressions: Vec<Suppression>,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use hookswitch_receiver::config::{Config, Subscription};
-use hookswitch_receiver::event::Event;
+use hookswitch_receiver::event::{Disposition, Event};
 use hookswitch_receiver::extract::Extractor;
 use hookswitch_receiver::ingress::attributes;
 use hookswitch_receiver::plan::{FrozenBody, NewDelivery, Outcome, Plan, Unrendered};
 use hookswitch_receiver::redact::Hidden;
-use hookswitch_receiver::route::why::{Asked, Part};
+use hookswitch_receiver::route::why::{self, Asked, Part};
 use hookswitch_receiver::route::{self, Draft, Overlay};
 use hookswitch_receiver::store::{GuardAnswer, StoredEvent};
 use jiff::Timestamp;
@@ -164,6 +164,22 @@ fn told(subscription: &Subscription, event: &Event, plan: &Plan) -> Trial {
             not: not.into_iter().filter_map(fails).collect(),
         }
     });
+    let routed = event.disposition == Disposition::Route;
+    let unnamed = why::unnamed(subscription, &plan.verdicts).filter(|_| routed);
+    let unnamed = unnamed.map(|(route, rule)| Decided {
+        rule: format!("{}/{}", route.spec.origin.key, rule.name),
+        verdict: Outcome::TypeNotMatched.label().to_owned(),
+        detail: None,
+        not: Vec::new(),
+    });
+    let mut verdicts: Vec<Decided> = verdicts.chain(unnamed).collect();
+    let rules: Vec<String> = subscription
+        .routes
+        .iter()
+        .flat_map(|route| route.rules.iter().map(move |rule| (route, rule)))
+        .map(|(route, rule)| format!("{}/{}", route.spec.origin.key, rule.name))
+        .collect();
+    verdicts.sort_by_cached_key(|it| rules.iter().position(|rule| *rule == it.rule));
     let suppressed = plan
         .suppressions
         .iter()
@@ -181,7 +197,7 @@ fn told(subscription: &Subscription, event: &Event, plan: &Plan) -> Trial {
         subject: event.subject.clone(),
         sender: event.sender.clone(),
         disposition: event.disposition.label().to_owned(),
-        verdicts: verdicts.collect(),
+        verdicts,
         suppressed: suppressed.collect(),
         deliveries: plan
             .deliveries

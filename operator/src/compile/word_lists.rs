@@ -5,7 +5,7 @@ use hookswitch_crds::event_route::{self as spec, EventRouteSpec};
 use hookswitch_crds::expression::{self, Expression, Scope};
 use hookswitch_crds::secret_ref::ConfigMapRef;
 use hookswitch_crds::snapshot;
-use hookswitch_crds::template::Template;
+use hookswitch_crds::template::{Template, UrlTemplate};
 use hookswitch_crds::words;
 use serde_json::Value as Json;
 
@@ -159,18 +159,10 @@ pub(super) fn check_names(spec: &EventRouteSpec, problems: &mut Problems) {
     }
     for (rule_index, rule) in spec.rules.iter().enumerate() {
         for (index, look_up) in rule.enrich.iter().enumerate() {
-            let url = &look_up.http.url;
-            let Some(url) = url
-                .contains(MENTION)
-                .then(|| UrlTemplate::compile(url).ok())
-            else {
-                continue;
-            };
-            let checked = url
-                .flatten()
-                .map_or(Ok(()), |it| it.check_word_lists(&known));
-            let field = format!("spec.rules[{rule_index}].enrich[{index}].http.url");
-            refuse(problems, field, checked);
+            if let Ok(url) = UrlTemplate::compile(&look_up.http.url) {
+                let field = format!("spec.rules[{rule_index}].enrich[{index}].http.url");
+                refuse(problems, field, url.check_word_lists(&known));
+            }
         }
         for (index, deliver) in rule.deliver.iter().enumerate() {
             let Some(body) = &deliver.body else { continue };

@@ -71,7 +71,7 @@ pub struct Plan {
     pub fired: Vec<String>,
     /// Rules that failed, or name a field that the event lacks.
     pub failed: Vec<String>,
-    /// All rules that were asked.
+    /// All rules that were asked: those that name its type, or none.
     pub rules: usize,
     /// Deliveries that the loop guard stopped.
     pub suppressed: usize,
@@ -107,9 +107,9 @@ pub struct Explanation {
     pub current_sequence: u64,
     /// Why it is not planned yet, where that is known.
     pub waits_for: Option<String>,
-    /// Each rule that was asked.
+    /// Each rule that was asked, or does not name the event's type.
     pub rules: Vec<Rule>,
-    /// Rules that the plan does not have, and that are in use now: a replay would ask them.
+    /// Rules that the event was not asked of, and that are in use now: a replay would ask them.
     pub new_rules: Vec<String>,
     /// Its deliveries.
     pub deliveries: Vec<Delivery>,

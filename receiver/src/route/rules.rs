@@ -54,13 +54,18 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Fills the draft in: verdicts, deliveries and what the guard is to be asked.
+/// Fills the draft in: verdicts, deliveries and what the guard is to be asked. Rules that the event's type
+/// does not concern are not looked at.
 pub(super) fn decide(subscription: &Subscription, stored: &StoredEvent, draft: &mut Draft) {
     let event = &stored.event;
     let mut needs_event = false;
     let json = OnceCell::new();
     let facts = Facts::new(event, &subscription.spec.fields, &json);
-    for route in &subscription.routes {
+    let mut places = subscription.index.concerned(&event.r#type).peekable();
+    while let Some(at) = places.peek().map(|place| place.route) {
+        let Some(route) = subscription.routes.get(at) else {
+            break;
+        };
         let mut decided = RouteDraft {
             route: Arc::clone(route),
             echo_key: None,
@@ -70,7 +75,13 @@ pub(super) fn decide(subscription: &Subscription, stored: &StoredEvent, draft: &
         };
         let begin = draft.verdicts.len();
         let of_route = OnceCell::new();
-        for (place, rule) in route.rules.iter().enumerate() {
+        while let Some(place) = places.next_if(|place| place.route == at) {
+            let Some((place, rule)) = place
+                .rule
+                .and_then(|place| Some((place, route.rules.get(place)?)))
+            else {
+                continue;
+            };
             let mut stateful = Stateful::of(place);
             let mut verdict =
                 decide_rule(route, rule, &facts, &mut decided.deliveries, &mut stateful);

@@ -151,7 +151,7 @@ fn summary(
 ) -> Result<Option<EventSummary>, ReadFault> {
     let seq = int(head.seq);
     let plan = read::plan(connection, seq)?;
-    if !query.verdict.matches(plan.as_ref()) {
+    if !query.verdict.matches(&head, plan.as_ref()) {
         return Ok(None);
     }
     let (pending, delivered, dead): (i64, i64, i64) = connection
