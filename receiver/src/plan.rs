@@ -248,9 +248,6 @@ pub struct Unrendered {
     pub redact: Option<Redact>,
     /// How often its look-ups have been tried in vain.
     pub tries: u32,
-    /// Why the last time, as a bounded label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
 }
 
 /// A look-up of a body.

@@ -6,6 +6,7 @@
 //! would find. A plan holds nothing of rules that do not name the event's type: that they do not is
 //! found by asking them as well.
 
+use bytes::Bytes;
 use hookswitch_crds::snapshot;
 
 use super::{Options, events, view};
@@ -16,7 +17,8 @@ use crate::plan::{FrozenBody, FrozenRequest, Lane, Outcome, Verdict};
 use crate::route::why::{self, Asked};
 use crate::store::archive::{EventHead, EventSummary};
 use crate::store::{
-    AttemptRecord, DeliveryRecord, DeliveryState, History, PlanRecord, StoredEvent,
+    AttemptRecord, DeliveryRecord, DeliveryState, History, PlanRecord, StoredEvent, TimerRecord,
+    TimerState,
 };
 
 /// Bytes of a body that are told.
@@ -95,7 +97,7 @@ fn rules(
     let mut rules: Vec<_> = plan
         .verdicts
         .iter()
-        .map(|verdict| told(config, verdict, plan, &asked))
+        .map(|verdict| told(config, verdict, history, plan, &asked))
         .collect();
     let mut new = Vec::new();
     let routed = history.event.event.disposition == Disposition::Route;
@@ -111,7 +113,7 @@ fn rules(
                 outcome: Outcome::TypeNotMatched,
                 detail: None,
             };
-            rules.push(told(config, &verdict, plan, &asked));
+            rules.push(told(config, &verdict, history, plan, &asked));
         } else {
             new.push(format!("{key}/{}", rule.name));
         }
@@ -128,7 +130,15 @@ fn rules(
     (rules, new)
 }
 
-fn told(config: &Config, verdict: &Verdict, plan: &PlanRecord, asked: &Asked<'_>) -> view::Rule {
+fn told(
+    config: &Config,
+    verdict: &Verdict,
+    history: &History,
+    plan: &PlanRecord,
+    asked: &Asked<'_>,
+) -> view::Rule {
+    let mut timers = history.timers.iter();
+    let timer = timers.find(|it| it.route == verdict.route && it.rule == verdict.rule);
     let suppressed = plan
         .suppressions
         .iter()
@@ -145,6 +155,23 @@ fn told(config: &Config, verdict: &Verdict, plan: &PlanRecord, asked: &Asked<'_>
         detail: verdict.detail.clone(),
         now: now(config, verdict, plan.sequence, asked),
         suppressed: suppressed.collect(),
+        timer: timer.map(self::timer),
+    }
+}
+
+fn timer(record: &TimerRecord) -> view::Timer {
+    let (state, ended_at, cancelled_by) = match record.state {
+        TimerState::Waits => ("waits", None, None),
+        TimerState::Fired { at } => ("fired", Some(at), None),
+        TimerState::Cancelled { at, by } => ("cancelled", Some(at), by),
+        TimerState::Removed { at } => ("removed", Some(at), None),
+    };
+    view::Timer {
+        began_at: record.at,
+        due: record.due,
+        state: state.to_owned(),
+        ended_at,
+        cancelled_by,
     }
 }
 
@@ -197,6 +224,7 @@ pub(super) fn delivery(
         request,
         planned_at,
         state,
+        look_ups,
         attempts,
     } = record;
     let (name, due, reason) = match state {
@@ -228,6 +256,13 @@ pub(super) fn delivery(
         request: request
             .as_ref()
             .map(|request| self::request(request, event, bodies)),
+        look_ups: look_ups
+            .iter()
+            .map(|it| view::LookUp {
+                name: it.name.clone(),
+                failed: it.failed.clone(),
+            })
+            .collect(),
         attempts: attempts.iter().map(attempt).collect(),
     }
 }
@@ -264,9 +299,13 @@ fn waits_for(
 }
 
 fn request(request: &FrozenRequest, event: &StoredEvent, bodies: bool) -> view::Request {
+    let unrendered = matches!(request.body, FrozenBody::Unrendered(_));
+    let none = Bytes::new();
     let (bytes, is_event) = match &request.body {
         FrozenBody::Event => (&event.event.body, true),
-        FrozenBody::Rendered(bytes) | FrozenBody::Unrendered(bytes) => (bytes, false),
+        FrozenBody::Rendered(bytes) => (bytes, false),
+        // A template, which nobody is sent.
+        FrozenBody::Unrendered(_) => (&none, false),
     };
     view::Request {
         method: request.method.clone(),
@@ -274,7 +313,8 @@ fn request(request: &FrozenRequest, event: &StoredEvent, bodies: bool) -> view::
         content_type: request.content_type.clone(),
         bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         is_event,
-        body: bodies.then(|| body(bytes)),
+        unrendered,
+        body: bodies.then(|| body(bytes)).filter(|_| !unrendered),
     }
 }
 

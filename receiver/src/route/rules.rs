@@ -320,7 +320,6 @@ fn unrendered(
         }),
         redact: entry.destination.redact.clone(),
         tries: 0,
-        failed: None,
     }
 }
 

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use hookswitch_receiver::event::Disposition;
-use hookswitch_receiver::plan::DeadReason;
+use hookswitch_receiver::plan::{DeadReason, Outcome, Verdict};
 use hookswitch_receiver::store::archive::{Archive as _, DeadQuery, EventQuery, From};
 use hookswitch_receiver::store::embedded::FILE;
 use hookswitch_receiver::store::{DeliveryState, Next, Store};
 use rusqlite::Connection;
 
 use crate::support::{
-    accept, at, claim, delivery, event, finish, keep_nothing, key, lane, open, plan,
+    accept, at, claim, delivery, event, finish, keep_nothing, key, lane, open, open_measured, plan,
 };
 
 /// Changes rows behind the store's back, while it is closed.
@@ -200,4 +200,74 @@ async fn what_waits_is_told_by_subscription_and_since_when_it_is_gone() {
     let both = vec![(key("a"), keep_nothing()), (key("b"), keep_nothing())];
     store.purge(at(40), both, keep_nothing()).await.unwrap();
     assert_eq!(told(store.waiting().await.unwrap()), [a(None), b(None)]);
+}
+
+#[tokio::test]
+async fn a_damaged_plan_is_told_as_far_as_it_can_be_read_and_hides_no_other() {
+    for (sql, sequence) in [
+        ("UPDATE plan SET verdicts = '[' WHERE seq = 1", 7),
+        (
+            "UPDATE plan SET suppressions = CAST(x'ff' AS TEXT) WHERE seq = 1",
+            7,
+        ),
+        (
+            "UPDATE verdicts SET list = '{}' WHERE id = (SELECT verdicts FROM plan WHERE seq = 1)",
+            7,
+        ),
+        (
+            "UPDATE plan SET planned_at = 9223372036854775807 WHERE seq = 1",
+            7,
+        ),
+        (
+            "UPDATE plan SET suppressions = '{' WHERE seq = 1; UPDATE plan SET sequence = -1 WHERE seq = 1",
+            0,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        for seq in 1..=2 {
+            accept(&store, event("a", &seq.to_string(), "{}", 0)).await;
+            let mut planned = plan(seq, 0, vec![delivery("crm", seq)]);
+            planned.verdicts.push(Verdict {
+                route: key("route"),
+                rule: format!("rule {seq}"),
+                outcome: Outcome::Fired,
+                detail: None,
+            });
+            store.plan(&key("a"), seq - 1, vec![planned]).await.unwrap();
+        }
+        store.close().await.unwrap();
+        drop(store);
+        tamper(dir.path(), sql);
+
+        let (store, metrics) = open_measured(dir.path());
+        let histories = store.scan(0, 10).await.unwrap();
+        let plans: Vec<_> = histories
+            .iter()
+            .map(|history| history.plan.as_ref().unwrap())
+            .collect();
+        assert_eq!((plans[0].damaged, plans[1].damaged), (true, false), "{sql}");
+        assert_eq!(plans[0].sequence, sequence, "{sql}");
+        assert_eq!(plans[1].verdicts[0].rule, "rule 2");
+        assert_eq!(histories[0].deliveries.len(), 1, "{sql}");
+        let uid = histories[0].event.event.uid;
+        assert!(
+            store
+                .history(uid)
+                .await
+                .unwrap()
+                .unwrap()
+                .plan
+                .unwrap()
+                .damaged
+        );
+        for from in [From::After(0), From::Before(u64::MAX)] {
+            let page = store.events(EventQuery::default(), from, 10).await.unwrap();
+            assert_eq!(page.found.len(), 2, "{sql}");
+        }
+        // However often it is read it is one row.
+        let damaged = metrics.store_damaged_rows.with_label_values(&["plan"]);
+        assert_eq!(damaged.get(), 1, "{sql}");
+        assert!(store.health().is_ok());
+    }
 }

@@ -8,7 +8,7 @@ use hookswitch_receiver::event::Disposition;
 use hookswitch_receiver::plan::{Lane, MemoryKey, NewDelivery, Plan, Recalled, TimerId};
 use hookswitch_receiver::store::{
     Accepted, AttemptRecord, Claim, DeliveryRecord, DeliveryState, Due, Finish, GuardAnswer,
-    GuardQuestion, History, LaneStats, NewEvent, Next, PlanRecord, Purged, Retention,
+    GuardQuestion, History, LaneStats, MEMORY_BYTES, NewEvent, Next, PlanRecord, Purged, Retention,
     StoredDelivery, StoredEvent, TimerRecord, TimerState, delivery_bytes, event_bytes,
 };
 use jiff::Timestamp;
@@ -135,6 +135,14 @@ impl Model {
             }
         }
         let bytes = event_bytes(event);
+        if self.used(&event.subscription) + bytes > new.quota && bytes <= new.quota {
+            let waiting = self.unplanned(&event.subscription);
+            let oldest = waiting.first().map(|oldest| oldest.event.accepted_at);
+            let before = oldest.map_or(event.accepted_at, |it| it.min(event.accepted_at));
+            self.memories.retain(|(subscription, _), recalled| {
+                *subscription != event.subscription || recalled.until > before
+            });
+        }
         loop {
             let used = self.used(&event.subscription);
             if used + bytes <= new.quota {
@@ -188,11 +196,16 @@ impl Model {
     }
 
     pub(crate) fn used(&self, subscription: &ObjectKey) -> u64 {
-        self.events
+        let memories = self.memories.keys();
+        let memories = memories.filter(|(whose, _)| whose == subscription).count();
+        let memories = u64::try_from(memories).unwrap() * MEMORY_BYTES;
+        let events: u64 = self
+            .events
             .values()
             .filter(|kept| kept.event.event.subscription == *subscription)
             .map(Kept::bytes)
-            .sum()
+            .sum();
+        events + memories
     }
 
     pub(crate) fn planned(&self, subscription: &ObjectKey) -> u64 {
@@ -256,7 +269,8 @@ impl Model {
         }
         for id in &plan.cancelled {
             let at = plan.planned_at;
-            self.end_timer(subscription, id, TimerState::Cancelled { at }, at);
+            let by = Some(self.events[&plan.seq].event.event.uid);
+            self.end_timer(subscription, id, TimerState::Cancelled { at, by }, at);
             let kept = self.events.get_mut(&id.seq).unwrap();
             kept.deliveries.retain(|delivery| !delivery.waits());
         }
@@ -288,6 +302,7 @@ impl Model {
             planned_at: plan.planned_at,
             verdicts: plan.verdicts,
             suppressions: plan.suppressions,
+            damaged: false,
         });
     }
 
@@ -418,6 +433,14 @@ impl Model {
         retention: impl Fn(&ObjectKey) -> Retention,
     ) -> Purged {
         let mut purged = Purged::default();
+        // What an event that waits for its plan may ask for is kept, for a day.
+        let mut events = self.events.values();
+        let waiting = events.find(|kept| kept.plan.is_none());
+        let oldest = waiting.map(|kept| kept.event.event.accepted_at);
+        let before = oldest
+            .map_or(now, |oldest| oldest.min(now))
+            .max(now - jiff::SignedDuration::from_hours(24));
+        self.memories.retain(|_, recalled| recalled.until > before);
         for kept in self.events.values_mut() {
             let keep = retention(&kept.event.event.subscription).dead_letters;
             let before = kept.deliveries.len();
@@ -466,6 +489,7 @@ impl Model {
                         request: delivery.new.request.clone(),
                         planned_at: delivery.planned_at,
                         state: delivery.state,
+                        look_ups: Vec::new(),
                         attempts: delivery.records.clone(),
                     })
                     .collect(),
@@ -478,7 +502,17 @@ impl Model {
                         rule: timer.id.scope.rule.clone(),
                         at: timer.at,
                         due: timer.due,
-                        state: timer.state,
+                        state: match timer.state {
+                            // Who cancelled it is told for as long as it is kept.
+                            TimerState::Cancelled { at, by } => TimerState::Cancelled {
+                                at,
+                                by: by.filter(|uid| {
+                                    let mut kept = self.events.values();
+                                    kept.any(|kept| kept.event.event.uid == *uid)
+                                }),
+                            },
+                            state => state,
+                        },
                     })
                     .collect(),
             })

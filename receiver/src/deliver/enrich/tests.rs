@@ -87,7 +87,6 @@ fn plan(bench: &Bench, id: u128, asked: &[Asked<'_>], template: Json) -> Uuid {
             patterns: vec![Pattern::Email],
         }),
         tries: 0,
-        failed: None,
     };
     let mut planned = delivery(id, "crm", bench.clock.now());
     planned.request.body =

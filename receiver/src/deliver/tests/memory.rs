@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::plan::{Firing, FrozenBody, Lane, MemoryKey, Plan, Recalled, Scope};
 use crate::store::{
     Accepted, Claim, DeliveryState, Due, Error, Finish, GuardAnswer, GuardQuestion, History,
-    LaneStats, NewEvent, Next, Pending, Purged, RemovedTimers, Render, Rendered, Retention, Store,
-    StoredDelivery, StoredEvent, TimerStats, TimersDue, Waiting,
+    LaneStats, LookUpRecord, NewEvent, Next, Pending, Purged, RemovedTimers, Render, Rendered,
+    Retention, Store, StoredDelivery, StoredEvent, TimerStats, TimersDue, Waiting,
 };
 
 /// The store.
@@ -37,6 +37,7 @@ pub(in crate::deliver) struct Row {
     pub(in crate::deliver) ordered_by: Option<String>,
     pub(in crate::deliver) state: DeliveryState,
     pub(in crate::deliver) finishes: Vec<Finish>,
+    pub(in crate::deliver) look_ups: Vec<LookUpRecord>,
 }
 
 impl Row {
@@ -61,6 +62,7 @@ impl Memory {
             ordered_by: ordered_by.map(str::to_owned),
             state,
             finishes: Vec::new(),
+            look_ups: Vec::new(),
         });
     }
 
@@ -141,7 +143,9 @@ impl Store for Memory {
                 else {
                     return false;
                 };
+                row.look_ups = render.look_ups;
                 match render.body {
+                    Rendered::Never(reason) => row.state = DeliveryState::Dead(reason),
                     Rendered::Ready { body, .. } => {
                         row.state = DeliveryState::Pending { due: render.at };
                         row.delivery.request.body = FrozenBody::Rendered(body);

@@ -51,8 +51,8 @@ pub(super) struct State {
     rules: HashMap<String, i64>,
     /// By the subscription's row.
     scopes: HashMap<(i64, Scope), i64>,
-    /// Timers of each scope that wait, and whether that has changed.
-    timers: Vec<(i64, bool)>,
+    /// By a scope's place.
+    of_scopes: Vec<OfScope>,
     shapes: HashMap<String, i64>,
     verdicts: HashMap<String, i64>,
     changed_subscriptions: Vec<usize>,
@@ -82,6 +82,16 @@ pub(super) struct Subscription {
 struct LaneCounts {
     pending: i64,
     dead: i64,
+    changed: bool,
+}
+
+/// What is known of a scope.
+#[derive(Debug)]
+struct OfScope {
+    /// Its subscription's row.
+    subscription: i64,
+    /// Timers that wait.
+    timers: i64,
     changed: bool,
 }
 
@@ -284,8 +294,18 @@ impl State {
                 scope.part.to_string(),
             ))?;
         self.scopes.insert(key, id);
-        self.timers.push((0, false));
+        self.of_scopes.push(OfScope {
+            subscription,
+            timers: 0,
+            changed: false,
+        });
         Ok(id)
+    }
+
+    /// The row of a scope's subscription.
+    pub(super) fn subscription_of(&self, scope: i64) -> Option<i64> {
+        let scope = place(scope).and_then(|at| self.of_scopes.get(at))?;
+        Some(scope.subscription)
     }
 
     /// The row of what remembers, where it has remembered before.
@@ -295,10 +315,10 @@ impl State {
 
     /// Changes the count of timers of a scope, by its row.
     pub(super) fn count_timers(&mut self, scope: i64, more: i64) {
-        if let Some((timers, changed)) = place(scope).and_then(|at| self.timers.get_mut(at)) {
-            *timers += more;
-            if !*changed {
-                *changed = true;
+        if let Some(of) = place(scope).and_then(|at| self.of_scopes.get_mut(at)) {
+            of.timers += more;
+            if !of.changed {
+                of.changed = true;
                 self.changed_scopes.push(scope);
             }
         }
@@ -352,6 +372,18 @@ impl State {
             recent,
             limit,
         )
+    }
+
+    /// The first event of a subscription that has no plan, those of this transaction included.
+    pub(super) fn oldest_unplanned(
+        &self,
+        connection: &Connection,
+        shared: &Shared,
+        at: usize,
+    ) -> Result<Option<i64>, ReadFault> {
+        let oldest = self.unplanned(connection, shared, at, 1)?;
+        let fresh = self.subscriptions.get(at).and_then(|it| it.fresh.first());
+        Ok(oldest.first().copied().or(fresh.map(|it| it.seq)))
     }
 
     /// Writes the dedup entries, uids and missing plans of the recent events to the file, so that
@@ -438,9 +470,9 @@ impl State {
         }
         let mut update = connection.prepare_cached("UPDATE scope SET timers = ? WHERE id = ?")?;
         for scope in self.changed_scopes.drain(..) {
-            if let Some((timers, changed)) = place(scope).and_then(|at| self.timers.get_mut(at)) {
-                *changed = false;
-                update.execute((*timers, scope))?;
+            if let Some(of) = place(scope).and_then(|at| self.of_scopes.get_mut(at)) {
+                of.changed = false;
+                update.execute((of.timers, scope))?;
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _, Row};
 use uuid::Uuid;
 
 use super::codec::{self, end_key, first_key, int, micros, reason_code, span, timestamp, unsigned};
@@ -25,8 +25,8 @@ use super::plan::{first_state, settle};
 use super::remove::remove_rendered;
 use super::state::State;
 use crate::plan::{
-    DeadReason, Fate, Firing, Lane, NewTimer, OnceTerms, Plan, Scope, StoredTimer, TimerId,
-    WaitingDelivery, WriteBack,
+    DeadReason, Fate, Firing, Lane, NewTimer, OnceTerms, Plan, Scope, StoredTimer, Suppression,
+    TimerId, WaitingDelivery, WriteBack,
 };
 use crate::store::{Error, RemovedTimers, TimerRecord, TimerState, TimerStats, TimersDue};
 
@@ -56,7 +56,7 @@ pub(super) struct Remove {
 }
 
 /// A delivery that waits.
-struct Row {
+struct Waiting {
     key: i64,
     id: Uuid,
     lane: i64,
@@ -129,13 +129,13 @@ impl State {
         Ok(())
     }
 
-    /// Ends a timer without its deliveries.
+    /// Ends a timer without its deliveries, by an event that is planned at a time.
     pub(super) fn cancel_timer(
         &mut self,
         connection: &Connection,
         subscription: i64,
         timer: &TimerId,
-        at: i64,
+        (by, at): (i64, i64),
     ) -> Result<(), ReadFault> {
         let Some(scope) = self.find_scope(subscription, &timer.scope) else {
             return Ok(());
@@ -146,7 +146,11 @@ impl State {
             subscription,
             (scope, &timer.scope),
             (seq, state::CANCELLED, at),
-        )
+        )?;
+        connection
+            .prepare_cached("UPDATE timer SET ended_by = ? WHERE seq = ? AND scope = ?")?
+            .execute((by, seq, scope))?;
+        Ok(())
     }
 
     fn drop_timer(
@@ -252,6 +256,7 @@ impl State {
             }
         }
         self.end_timer(connection, scope, seq, (state::FIRED, at))?;
+        add_suppressions(connection, seq, &firing.suppressions)?;
         for remember in &firing.remember {
             self.remember(connection, subscription, remember)?;
         }
@@ -262,7 +267,7 @@ impl State {
     fn free(
         &mut self,
         connection: &Connection,
-        row: &Row,
+        row: &Waiting,
         at: i64,
         write_back: Option<&WriteBack>,
     ) -> Result<(), ReadFault> {
@@ -320,7 +325,7 @@ impl State {
                 (*seq, state::REMOVED, remove.at),
             )?;
             // Should the rule come back, its keys are free.
-            memory::forget_pending(connection, scope, key, *seq)?;
+            self.forget_pending(connection, scope, key, *seq)?;
         }
         let count = i64::try_from(timers.len()).unwrap_or(i64::MAX);
         Ok(RemovedTimers {
@@ -330,8 +335,35 @@ impl State {
     }
 }
 
+/// Notes what the loop guard has found beside what it found when the event was planned. A list that can't
+/// be read gives way: it must not keep the timer from firing.
+fn add_suppressions(
+    connection: &Connection,
+    seq: i64,
+    found: &[Suppression],
+) -> Result<(), ReadFault> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let before: Option<String> = connection
+        .prepare_cached("SELECT suppressions FROM plan WHERE seq = ?")?
+        .query_row([seq], |row| Ok(codec::left(row, 0)))
+        .optional()?
+        .flatten();
+    let mut all: Vec<Suppression> = before
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    all.extend(found.iter().cloned());
+    // Texts and flags: it can't fail.
+    let all = serde_json::to_string(&all).unwrap_or_default();
+    connection
+        .prepare_cached("UPDATE plan SET suppressions = ? WHERE seq = ?")?
+        .execute((all, seq))?;
+    Ok(())
+}
+
 /// The deliveries of an event that wait for a rule's timer.
-fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Row>, ReadFault> {
+fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Waiting>, ReadFault> {
     let mut find = connection.prepare_cached(
         "SELECT d.key, d.id, d.lane, d.chain FROM delivery d \
          JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
@@ -347,7 +379,7 @@ fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Row>,
     ))?;
     let mut waiting = Vec::new();
     while let Some(row) = rows.next()? {
-        waiting.push(Row {
+        waiting.push(Waiting {
             key: row.get(0)?,
             id: codec::uuid(codec::blob(row, 1)?)?,
             lane: row.get(2)?,
@@ -492,31 +524,48 @@ fn scopes(
 /// What became of an event's timers.
 pub(super) fn records(connection: &Connection, seq: i64) -> Result<Vec<TimerRecord>, ReadFault> {
     let mut find = connection.prepare_cached(
-        "SELECT c.namespace, c.route, c.rule, t.at, t.due, t.state, t.ended_at \
-         FROM timer t JOIN scope c ON c.id = t.scope WHERE t.seq = ? ORDER BY t.scope",
+        "SELECT c.namespace, c.route, c.rule, t.at, t.due, t.state, t.ended_at, e.uid \
+         FROM timer t JOIN scope c ON c.id = t.scope LEFT JOIN event e ON e.seq = t.ended_by \
+         WHERE t.seq = ? ORDER BY t.scope",
     )?;
     let mut rows = find.query([seq])?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
-        let ended: Option<i64> = row.get(6)?;
-        let ended = ended.map(timestamp).transpose()?;
-        let state = match (row.get(5)?, ended) {
-            (state::WAITS, None) => TimerState::Waits,
-            (state::FIRED, Some(at)) => TimerState::Fired { at },
-            (state::CANCELLED, Some(at)) => TimerState::Cancelled { at },
-            (state::REMOVED, Some(at)) => TimerState::Removed { at },
-            (other, _) => return Err(Damage(format!("{other} is not a state of a timer")).into()),
-        };
-        records.push(TimerRecord {
-            route: ObjectKey {
-                namespace: row.get(0)?,
-                name: row.get(1)?,
-            },
-            rule: row.get(2)?,
-            at: timestamp(row.get(3)?)?,
-            due: timestamp(row.get(4)?)?,
-            state,
-        });
+        match record(row) {
+            Ok(record) => records.push(record),
+            Err(fault) => {
+                let damage = fault.of_a_row()?;
+                tracing::error!(seq, damage, "the row of a timer is damaged");
+            }
+        }
     }
     Ok(records)
+}
+
+fn record(row: &Row<'_>) -> Result<TimerRecord, ReadFault> {
+    let ended: Option<i64> = row.get(6)?;
+    let ended = ended.map(timestamp).transpose()?;
+    let state = match (row.get(5)?, ended) {
+        (state::WAITS, None) => TimerState::Waits,
+        (state::FIRED, Some(at)) => TimerState::Fired { at },
+        (state::CANCELLED, Some(at)) => TimerState::Cancelled {
+            at,
+            // A damaged one is told as one that is gone.
+            by: codec::blob(row, 7)
+                .ok()
+                .and_then(|uid| codec::uuid(uid).ok()),
+        },
+        (state::REMOVED, Some(at)) => TimerState::Removed { at },
+        (other, _) => return Err(Damage(format!("{other} is not a state of a timer")).into()),
+    };
+    Ok(TimerRecord {
+        route: ObjectKey {
+            namespace: row.get(0)?,
+            name: row.get(1)?,
+        },
+        rule: row.get(2)?,
+        at: timestamp(row.get(3)?)?,
+        due: timestamp(row.get(4)?)?,
+        state,
+    })
 }
