@@ -47,6 +47,7 @@ pub mod archive;
 pub mod embedded;
 mod history;
 mod timers;
+mod unused;
 
 pub use history::{
     AttemptRecord, DeliveryRecord, DeliveryState, History, LookUpRecord, PlanRecord,

@@ -68,6 +68,29 @@ fn ask<'a>(name: &'a str, host: &'a str, user: &'a str) -> Asked<'a> {
     }
 }
 
+/// One that the delivery can't go on without.
+fn must<'a>(on_failure: OnEnrichFailure, host: &'a str, user: &'a str) -> Asked<'a> {
+    Asked {
+        on_failure,
+        ..ask("profile", host, user)
+    }
+}
+
+/// The API is tried again.
+fn retry<'a>() -> Asked<'a> {
+    must(OnEnrichFailure::Retry, API, "7")
+}
+
+/// So many deliveries, each for a user of its own.
+fn plan_users(bench: &Bench, users: u128) -> Vec<Uuid> {
+    (0..users)
+        .map(|user| {
+            let user_id = user.to_string();
+            plan(bench, user + 1, &[ask("profile", API, &user_id)], name())
+        })
+        .collect()
+}
+
 /// Plans a delivery whose body is rendered once these have ended.
 fn plan(bench: &Bench, id: u128, asked: &[Asked<'_>], template: Json) -> Uuid {
     let unrendered = Unrendered {
@@ -204,17 +227,7 @@ async fn an_api_that_keeps_failing_is_let_alone_and_holds_nobody_up() {
     bench
         .script
         .on(API, |_| (Duration::from_mins(10), status(200)));
-    let ids: Vec<Uuid> = (0..500)
-        .map(|user| {
-            plan(
-                &bench,
-                user + 1,
-                &[ask("profile", API, &user.to_string())],
-                name(),
-            )
-        })
-        .collect();
-    for id in ids {
+    for id in plan_users(&bench, 500) {
         bench.until(id, DELIVERED).await;
     }
     let last = bench.script.seen(CRM).last().unwrap().at;
@@ -296,17 +309,7 @@ async fn turns_are_as_many_and_as_often_as_is_allowed() {
     bench
         .script
         .on(API, |_| (Duration::from_millis(2500), profile("Ada")));
-    let ids: Vec<Uuid> = (0..4)
-        .map(|user| {
-            plan(
-                &bench,
-                user + 1,
-                &[ask("profile", API, &user.to_string())],
-                name(),
-            )
-        })
-        .collect();
-    for id in ids {
+    for id in plan_users(&bench, 4) {
         bench.until(id, DELIVERED).await;
     }
     // One a second, but the third waits until one of the first two is done.
@@ -326,11 +329,7 @@ async fn retry_waits_for_the_api_as_a_delivery_waits_for_its_destination() {
     bench.script.on(API, |nth| {
         (AT_ONCE, if nth < 3 { status(503) } else { profile("Ada") })
     });
-    let retry = Asked {
-        on_failure: OnEnrichFailure::Retry,
-        ..ask("profile", API, "7")
-    };
-    let id = plan(&bench, 1, &[retry], name());
+    let id = plan(&bench, 1, &[retry()], name());
     bench.until(id, DELIVERED).await;
     assert_eq!(bodies(&bench.script.seen(CRM)), [json!({"name": "Ada"})]);
     assert_eq!(bench.script.seen(API).len(), 4);
@@ -347,11 +346,7 @@ async fn retry_gives_up_with_the_delivery_and_where_the_api_refuses_for_good() {
     for (answer, reason) in [(500, DeadReason::GaveUp), (404, DeadReason::LookUpFailed)] {
         let bench = bench(&json!([look_up("profile", API, &json!({}))]));
         bench.script.on(API, move |_| (AT_ONCE, status(answer)));
-        let retry = Asked {
-            on_failure: OnEnrichFailure::Retry,
-            ..ask("profile", API, "7")
-        };
-        let id = plan(&bench, 1, &[retry], name());
+        let id = plan(&bench, 1, &[retry()], name());
         bench.until(id, dead(reason)).await;
         assert!(bench.script.seen(CRM).is_empty());
         let labels = ["support/crm", "crm", reason.label()];
@@ -372,16 +367,17 @@ async fn dead_letter_gives_up_at_once_but_not_for_want_of_a_turn() {
     ]));
     bench.script.on(API, |_| (AT_ONCE, profile("Ada")));
     bench.script.on(OTHER, |_| (AT_ONCE, status(500)));
-    let strict = |name, host, user| Asked {
-        on_failure: OnEnrichFailure::DeadLetter,
-        ..ask(name, host, user)
-    };
-    let first = plan(&bench, 1, &[strict("profile", API, "1")], name());
-    let second = plan(&bench, 2, &[strict("profile", API, "2")], name());
+    let strict = |host, user| must(OnEnrichFailure::DeadLetter, host, user);
+    let first = plan(&bench, 1, &[strict(API, "1")], name());
+    let second = plan(&bench, 2, &[strict(API, "2")], name());
     bench.until(first, DELIVERED).await;
     bench.until(second, DELIVERED).await;
     assert!(bench.script.seen(CRM)[1].at >= Duration::from_secs(100));
-    let third = plan(&bench, 3, &[strict("plan", OTHER, "1")], name());
+    let failing = Asked {
+        name: "plan",
+        ..strict(OTHER, "1")
+    };
+    let third = plan(&bench, 3, &[failing], name());
     bench.until(third, dead(DeadReason::LookUpFailed)).await;
     bench.stop().await;
 }
@@ -425,10 +421,6 @@ async fn a_body_that_needs_what_is_not_there_is_a_dead_letter() {
 async fn what_waits_for_a_destination_that_is_removed_or_a_look_up_that_is() {
     let bench = bench(&json!([look_up("profile", API, &json!({"timeout": "1h"}))]));
     bench.script.on(API, |_| (AT_ONCE, status(503)));
-    let retry = || Asked {
-        on_failure: OnEnrichFailure::Retry,
-        ..ask("profile", API, "7")
-    };
     // Without the look-up it can only go on without, or not at all.
     bench
         .config
@@ -468,12 +460,8 @@ async fn a_missing_secret_holds_what_can_not_go_on_without() {
     let with = |value: Json| json!([look_up("profile", API, &json!({"headers": header(value)}))]);
     let bench = bench(&with(Json::Null));
     bench.script.on(API, |_| (AT_ONCE, profile("Ada")));
-    let retry = Asked {
-        on_failure: OnEnrichFailure::Retry,
-        ..ask("profile", API, "7")
-    };
     let without = plan(&bench, 1, &[ask("profile", API, "7")], name());
-    let held = plan(&bench, 2, &[retry], name());
+    let held = plan(&bench, 2, &[retry()], name());
     bench.until(without, DELIVERED).await;
     bench.pass(Duration::from_mins(5)).await;
     assert!(bench.script.seen(API).is_empty());
