@@ -267,6 +267,7 @@ pub(crate) fn outcome(event: &view::Event) -> String {
     }
     if words.is_empty() {
         words.push(match (plan.fired.len(), plan.rules) {
+            (0, _) if !plan.waits.is_empty() => "wait cancelled".to_owned(),
             (0, 0) => "no rule names its type".to_owned(),
             (0, rules) => format!("no rule fired ({rules} asked)"),
             (fired, _) => format!("{fired} fired"),

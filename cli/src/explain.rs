@@ -275,7 +275,7 @@ pub(crate) fn print_delivery(delivery: &Delivery, event: &view::Event, now: jiff
                 .as_deref()
                 .map(|it| format!(" {}", clean(it)));
             let body = match (request.unrendered, request.is_event) {
-                (true, _) => "not rendered yet".to_owned(),
+                (true, _) => "not rendered".to_owned(),
                 (false, true) => format!("{} bytes, as it came", request.bytes),
                 (false, false) => format!("{} bytes", request.bytes),
             };

@@ -69,6 +69,8 @@ pub struct Plan {
     pub planned_at: Timestamp,
     /// Rules that fired, as `namespace/route/rule`.
     pub fired: Vec<String>,
+    /// Rules whose deliveries waited, or wait.
+    pub waits: Vec<String>,
     /// Rules that failed, or name a field that the event lacks.
     pub failed: Vec<String>,
     /// All rules that were asked: those that name its type, or none.

@@ -98,9 +98,10 @@ pub struct Embedded {
     damaged: Damaged,
 }
 
-/// Plans that were found damaged, each counted once: they are read whenever somebody asks.
+/// Rows that were found damaged. Plans are counted once each: they are read whenever somebody asks.
 #[derive(Debug)]
 struct Damaged {
+    memories: IntCounter,
     plans: IntCounter,
     seen: Mutex<HashSet<u64>>,
 }
@@ -175,6 +176,7 @@ impl Embedded {
             shared,
             crumb,
             damaged: Damaged {
+                memories: metrics.store_damaged_rows.with_label_values(&["memory"]),
                 plans: metrics.store_damaged_rows.with_label_values(&["plan"]),
                 seen: Mutex::default(),
             },
@@ -309,7 +311,13 @@ impl Store for Embedded {
         keys: Vec<MemoryKey>,
     ) -> Pending<'_, Vec<Option<Recalled>>> {
         let subscription = subscription.clone();
-        Box::pin(self.read(move |connection| memory::recall(connection, &subscription, &keys)))
+        Box::pin(async move {
+            let read =
+                self.read(move |connection| memory::recall(connection, &subscription, &keys));
+            let (recalled, damaged) = read.await?;
+            self.damaged.memories.inc_by(damaged);
+            Ok(recalled)
+        })
     }
 
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()> {

@@ -1,9 +1,12 @@
 //! Rows that are damaged: each is set aside by itself and said, and the others go on.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use hookswitch_receiver::event::Disposition;
-use hookswitch_receiver::plan::{DeadReason, Outcome, Verdict};
+use hookswitch_receiver::plan::{
+    DeadReason, Memory, MemoryKey, Outcome, Part, Remember, Scope, Verdict,
+};
 use hookswitch_receiver::store::archive::{Archive as _, DeadQuery, EventQuery, From};
 use hookswitch_receiver::store::embedded::FILE;
 use hookswitch_receiver::store::{DeliveryState, Next, Store};
@@ -269,5 +272,47 @@ async fn a_damaged_plan_is_told_as_far_as_it_can_be_read_and_hides_no_other() {
         let damaged = metrics.store_damaged_rows.with_label_values(&["plan"]);
         assert_eq!(damaged.get(), 1, "{sql}");
         assert!(store.health().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_is_remembered_and_damaged_is_forgotten_so_that_planning_goes_on() {
+    for (sql, damaged) in [
+        ("UPDATE memory SET kind = 99", 1),
+        ("UPDATE memory SET until = 9223372036854775000", 1),
+        // The wait itself is whole: only the event that it began with is not.
+        (
+            "UPDATE memory SET kind = 2, value = 1; UPDATE event SET body = x'00' WHERE seq = 1",
+            0,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        accept(&store, event("a", "1", "{}", 0)).await;
+        let scope = Scope {
+            route: key("route"),
+            rule: "rule".to_owned(),
+            part: Part::Transition,
+        };
+        let known = MemoryKey::new(&Arc::new(scope), "key");
+        let mut planned = plan(1, 0, Vec::new());
+        planned.remember.push(Remember {
+            key: known.clone(),
+            memory: Memory::State {
+                rank: 1,
+                at: at(0),
+                reopened: None,
+            },
+            until: at(100),
+        });
+        store.plan(&key("a"), 0, vec![planned]).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        tamper(dir.path(), sql);
+        let (store, metrics) = open_measured(dir.path());
+        let recalled = store.recall(&key("a"), vec![known]).await.unwrap();
+        assert_eq!(recalled[0].is_none(), damaged == 1, "{sql}");
+        let counted = metrics.store_damaged_rows.with_label_values(&["memory"]);
+        assert_eq!(counted.get(), damaged, "{sql}");
     }
 }

@@ -46,12 +46,14 @@ pub(super) fn part(text: &str) -> Result<Part, Damage> {
     }
 }
 
-/// What is remembered for each key.
+/// What is remembered for each key, and how many rows are damaged: those are as if they were forgotten,
+/// since planning must go on.
 pub(super) fn recall(
     connection: &Connection,
     subscription: &ObjectKey,
     keys: &[MemoryKey],
-) -> Result<Vec<Option<Recalled>>, ReadFault> {
+) -> Result<(Vec<Option<Recalled>>, u64), ReadFault> {
+    let mut damaged = 0;
     let mut find = connection.prepare_cached(
         "SELECT m.kind, m.until, m.at, m.value, m.since FROM subscription s \
          JOIN scope c ON c.subscription = s.id \
@@ -59,10 +61,11 @@ pub(super) fn recall(
          WHERE s.namespace = ? AND s.name = ? \
          AND c.namespace = ? AND c.route = ? AND c.rule = ? AND c.part = ? AND m.key = ?",
     )?;
-    keys.iter()
+    let recalled = keys
+        .iter()
         .map(|key| {
             let scope = &*key.scope;
-            let recalled: Option<Recalled> = find
+            let found: Option<Result<Recalled, ReadFault>> = find
                 .query_row(
                     (
                         &subscription.namespace,
@@ -75,13 +78,19 @@ pub(super) fn recall(
                     ),
                     |row| Ok(recalled(row)),
                 )
-                .optional()?
-                .transpose()?;
-            recalled
-                .map(|recalled| with_event(connection, recalled))
+                .optional()?;
+            let read = found
                 .transpose()
+                .and_then(|it| it.map(|it| with_event(connection, it)).transpose());
+            read.or_else(|fault| {
+                let damage = fault.of_a_row()?;
+                tracing::error!(%subscription, route = %scope.route, rule = scope.rule, damage, "what a rule remembers is damaged: it is forgotten");
+                damaged += 1;
+                Ok(None)
+            })
         })
-        .collect()
+        .collect::<Result<_, ReadFault>>()?;
+    Ok((recalled, damaged))
 }
 
 fn recalled(row: &Row<'_>) -> Result<Recalled, ReadFault> {
@@ -118,7 +127,16 @@ fn with_event(connection: &Connection, mut recalled: Recalled) -> Result<Recalle
     if let Memory::Wait { state, .. } = recalled.memory
         && let Some(seq) = state.seq()
     {
-        recalled.event = read::find_event(connection, int(seq))?.map(Arc::new);
+        let event = read::find_event(connection, int(seq)).or_else(|fault| {
+            let damage = fault.of_a_row()?;
+            tracing::error!(
+                seq,
+                damage,
+                "the row of an event that a wait began with is damaged"
+            );
+            Ok::<_, ReadFault>(None)
+        });
+        recalled.event = event?.map(Arc::new);
     }
     Ok(recalled)
 }
