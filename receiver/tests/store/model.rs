@@ -7,14 +7,15 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::event::Disposition;
 use hookswitch_receiver::plan::{Lane, MemoryKey, NewDelivery, Plan, Recalled, TimerId};
 use hookswitch_receiver::store::{
-    Accepted, AttemptRecord, Claim, DeliveryRecord, DeliveryState, Due, Finish, GuardAnswer,
-    GuardQuestion, History, LaneStats, MEMORY_BYTES, NewEvent, Next, PlanRecord, Purged, Retention,
-    StoredDelivery, StoredEvent, TimerRecord, TimerState, delivery_bytes, event_bytes,
+    Accepted, AttemptRecord, Claim, DeliveryState, Due, Finish, GuardAnswer, GuardQuestion,
+    MEMORY_BYTES, NewEvent, Next, PlanRecord, Purged, Retention, StoredDelivery, StoredEvent,
+    TimerState, delivery_bytes, event_bytes,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
 
 mod timers;
+mod told;
 
 use timers::Timer;
 
@@ -473,52 +474,6 @@ impl Model {
         }
     }
 
-    pub(crate) fn histories(&self) -> Vec<History> {
-        self.events
-            .values()
-            .map(|kept| History {
-                event: kept.event.clone(),
-                plan: kept.plan.clone(),
-                deliveries: kept
-                    .deliveries
-                    .iter()
-                    .map(|delivery| DeliveryRecord {
-                        id: delivery.new.id,
-                        lane: delivery.new.lane.clone(),
-                        rule: delivery.new.rule.clone(),
-                        request: delivery.new.request.clone(),
-                        planned_at: delivery.planned_at,
-                        state: delivery.state,
-                        look_ups: Vec::new(),
-                        attempts: delivery.records.clone(),
-                    })
-                    .collect(),
-                timers: self
-                    .timers
-                    .iter()
-                    .filter(|timer| timer.id.seq == kept.event.seq)
-                    .map(|timer| TimerRecord {
-                        route: timer.id.scope.route.clone(),
-                        rule: timer.id.scope.rule.clone(),
-                        at: timer.at,
-                        due: timer.due,
-                        state: match timer.state {
-                            // Who cancelled it is told for as long as it is kept.
-                            TimerState::Cancelled { at, by } => TimerState::Cancelled {
-                                at,
-                                by: by.filter(|uid| {
-                                    let mut kept = self.events.values();
-                                    kept.any(|kept| kept.event.event.uid == *uid)
-                                }),
-                            },
-                            state => state,
-                        },
-                    })
-                    .collect(),
-            })
-            .collect()
-    }
-
     pub(crate) fn due(&self, lane: &Lane, now: Timestamp) -> Due {
         let mut due = Due::default();
         let waiting = self.events.values().flat_map(|kept| {
@@ -574,32 +529,5 @@ impl Model {
             marks: marks.into_iter().map(|mark| mark.id).take(64).collect(),
             write_backs: u32::try_from(write_backs).unwrap(),
         }
-    }
-
-    pub(crate) fn lanes(&self) -> Vec<LaneStats> {
-        let mut lanes: BTreeMap<Lane, LaneStats> = BTreeMap::new();
-        for kept in self.events.values() {
-            for delivery in &kept.deliveries {
-                let dead = matches!(delivery.state, DeliveryState::Dead(_));
-                if !dead && !delivery.is_pending() {
-                    continue;
-                }
-                let lane = lanes
-                    .entry(delivery.new.lane.clone())
-                    .or_insert_with(|| LaneStats {
-                        lane: delivery.new.lane.clone(),
-                        pending: 0,
-                        oldest: None,
-                        dead: 0,
-                    });
-                if dead {
-                    lane.dead += 1;
-                } else {
-                    lane.pending += 1;
-                    lane.oldest = lane.oldest.or(Some(kept.event.event.accepted_at));
-                }
-            }
-        }
-        lanes.into_values().collect()
     }
 }

@@ -9,6 +9,7 @@ use hookswitch_crds::key::ObjectKey;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
+use self::scope::OfScope;
 use super::dedup::{self, Dedup};
 use super::fault::ReadFault;
 use super::recent::{Recent, Waiting};
@@ -16,6 +17,7 @@ use crate::event::Event;
 use crate::plan::{Lane, Scope};
 
 mod load;
+mod scope;
 
 /// Shapes, and lists of verdicts, that are kept once and referred to: most events of a type share
 /// theirs. Further ones stand where they are used, so that nothing that comes in fills memory.
@@ -82,16 +84,6 @@ pub(super) struct Subscription {
 struct LaneCounts {
     pending: i64,
     dead: i64,
-    changed: bool,
-}
-
-/// What is known of a scope.
-#[derive(Debug)]
-struct OfScope {
-    /// Its subscription's row.
-    subscription: i64,
-    /// Timers that wait.
-    timers: i64,
     changed: bool,
 }
 
@@ -267,61 +259,6 @@ impl State {
             "INSERT INTO rule (id, name) VALUES (?, ?)",
             name,
         )
-    }
-
-    /// The row of what remembers, for a subscription.
-    pub(super) fn scope(
-        &mut self,
-        connection: &Connection,
-        subscription: i64,
-        scope: &Scope,
-    ) -> Result<i64, ReadFault> {
-        let key = (subscription, scope.clone());
-        if let Some(id) = self.scopes.get(&key) {
-            return Ok(*id);
-        }
-        let id = row_id(self.scopes.len());
-        connection
-            .prepare_cached(
-                "INSERT INTO scope (id, subscription, namespace, route, rule, part, timers) VALUES (?, ?, ?, ?, ?, ?, 0)",
-            )?
-            .execute((
-                id,
-                subscription,
-                &scope.route.namespace,
-                &scope.route.name,
-                &scope.rule,
-                scope.part.to_string(),
-            ))?;
-        self.scopes.insert(key, id);
-        self.of_scopes.push(OfScope {
-            subscription,
-            timers: 0,
-            changed: false,
-        });
-        Ok(id)
-    }
-
-    /// The row of a scope's subscription.
-    pub(super) fn subscription_of(&self, scope: i64) -> Option<i64> {
-        let scope = place(scope).and_then(|at| self.of_scopes.get(at))?;
-        Some(scope.subscription)
-    }
-
-    /// The row of what remembers, where it has remembered before.
-    pub(super) fn find_scope(&self, subscription: i64, scope: &Scope) -> Option<i64> {
-        self.scopes.get(&(subscription, scope.clone())).copied()
-    }
-
-    /// Changes the count of timers of a scope, by its row.
-    pub(super) fn count_timers(&mut self, scope: i64, more: i64) {
-        if let Some(of) = place(scope).and_then(|at| self.of_scopes.get_mut(at)) {
-            of.timers += more;
-            if !of.changed {
-                of.changed = true;
-                self.changed_scopes.push(scope);
-            }
-        }
     }
 
     /// What stands for a request's shape: its row, or itself.
