@@ -49,7 +49,8 @@ pub(crate) struct Selector {
     /// A rule that was asked
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// What a rule decided: fired, `when_false`, `missing_field`, `type_not_matched`, error
+    /// What a rule decided: fired, `when_false`, `missing_field`, error, `type_not_matched`, waits,
+    /// `waits_already`, `already_fired`, `cancelled_before`, `already_done`, `would_go_back`
     #[arg(long)]
     verdict: Option<String>,
     /// There is a delivery that is pending, delivered or dead
