@@ -450,7 +450,7 @@ pub trait Store: Send + Sync + 'static {
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()>;
 
     /// Timers of the subscription that are due at `now` and began at `since` or later, at most
-    /// `limit`.
+    /// `limit`. What waits for one whose row is damaged goes to the dead letters.
     ///
     /// `JetStream`: an index of the `PLANS` replay, in memory at the owner of the subscription's
     /// planning.

@@ -102,6 +102,7 @@ pub struct Embedded {
 #[derive(Debug)]
 struct Damaged {
     memories: IntCounter,
+    timers: IntCounter,
     plans: IntCounter,
     seen: Mutex<HashSet<u64>>,
 }
@@ -177,6 +178,7 @@ impl Embedded {
             crumb,
             damaged: Damaged {
                 memories: metrics.store_damaged_rows.with_label_values(&["memory"]),
+                timers: metrics.store_damaged_rows.with_label_values(&["timer"]),
                 plans: metrics.store_damaged_rows.with_label_values(&["plan"]),
                 seen: Mutex::default(),
             },
@@ -333,9 +335,17 @@ impl Store for Embedded {
         limit: usize,
     ) -> Pending<'_, TimersDue> {
         let subscription = subscription.clone();
-        Box::pin(
-            self.read(move |connection| timer::due(connection, &subscription, now, since, limit)),
-        )
+        Box::pin(async move {
+            let (due, damaged) = self
+                .read(move |connection| timer::due(connection, &subscription, now, since, limit))
+                .await?;
+            if !damaged.is_empty() {
+                self.damaged.timers.inc_by(codec::counted(damaged.len()));
+                self.ask(|reply| Operation::CondemnTimers(damaged, reply))
+                    .await?;
+            }
+            Ok(due)
+        })
     }
 
     fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hookswitch_receiver::event::Disposition;
 use hookswitch_receiver::plan::{
-    DeadReason, Memory, MemoryKey, Outcome, Part, Remember, Scope, Verdict,
+    DeadReason, Memory, MemoryKey, NewTimer, Outcome, Part, Remember, Scope, Verdict, WaitState,
 };
 use hookswitch_receiver::store::archive::{Archive as _, DeadQuery, EventQuery, From};
 use hookswitch_receiver::store::embedded::FILE;
@@ -314,5 +314,72 @@ async fn what_is_remembered_and_damaged_is_forgotten_so_that_planning_goes_on() 
         assert_eq!(recalled[0].is_none(), damaged == 1, "{sql}");
         let counted = metrics.store_damaged_rows.with_label_values(&["memory"]);
         assert_eq!(counted.get(), damaged, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_damaged_timer_is_dead_and_the_others_fire() {
+    for sql in [
+        "UPDATE timer SET once = '[' WHERE seq = 1",
+        "UPDATE timer SET key = x'00' WHERE seq = 1",
+        "UPDATE delivery SET id = x'00' WHERE key = (SELECT min(key) FROM delivery)",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let scope = Arc::new(Scope {
+            route: key("route"),
+            rule: "rule".to_owned(),
+            part: Part::After(1),
+        });
+        for seq in 1..=2 {
+            accept(&store, event("a", &seq.to_string(), "{}", 0)).await;
+            let mut waits = delivery("crm", seq);
+            waits.waits_until = Some(at(10));
+            let mut planned = plan(seq, 0, vec![waits]);
+            let memory = MemoryKey::new(&scope, &seq.to_string());
+            planned.remember.push(Remember {
+                key: memory.clone(),
+                memory: Memory::Wait {
+                    state: WaitState::Pending { seq },
+                    at: at(0),
+                },
+                until: jiff::Timestamp::MAX,
+            });
+            planned.timers.push(NewTimer {
+                key: memory,
+                at: at(0),
+                due: at(10),
+                once: Vec::new(),
+            });
+            store.plan(&key("a"), seq - 1, vec![planned]).await.unwrap();
+        }
+        store.close().await.unwrap();
+        drop(store);
+        tamper(dir.path(), sql);
+        let (store, metrics) = open_measured(dir.path());
+        let due = || store.timers_due(&key("a"), at(11), at(-100), 10);
+        for _ in 0..2 {
+            let seqs: Vec<_> = due()
+                .await
+                .unwrap()
+                .timers
+                .iter()
+                .map(|it| it.id.seq)
+                .collect();
+            assert_eq!(seqs, [2], "{sql}");
+        }
+        let counted = metrics.store_damaged_rows.with_label_values(&["timer"]);
+        assert_eq!(counted.get(), 1, "{sql}: it is said once");
+        assert_eq!(store.timers().await.unwrap()[0].pending, 1, "{sql}");
+        let lanes = store.lanes().await.unwrap();
+        assert_eq!((lanes[0].pending, lanes[0].dead), (0, 1), "{sql}");
+        let history = store.scan(0, 1).await.unwrap().remove(0);
+        let state = DeliveryState::Dead(DeadReason::Damaged);
+        assert_eq!(history.deliveries[0].state, state, "{sql}");
+        let keys = [1, 2].map(|seq: u64| MemoryKey::new(&scope, &seq.to_string()));
+        let recalled = store.recall(&key("a"), keys.to_vec()).await.unwrap();
+        let known: Vec<_> = recalled.iter().map(Option::is_some).collect();
+        assert_eq!(known, [false, true], "{sql}: its key is free");
+        assert!(store.health().is_ok());
     }
 }

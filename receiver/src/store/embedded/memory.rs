@@ -265,6 +265,23 @@ impl State {
         Ok(())
     }
 
+    /// Forgets that a timer waits which this event started, whatever its key.
+    pub(super) fn forget_started(
+        &mut self,
+        connection: &Connection,
+        scope: i64,
+        seq: i64,
+    ) -> Result<(), ReadFault> {
+        self.removed(
+            connection
+                .prepare_cached(
+                    "DELETE FROM memory WHERE scope = ? AND kind = ? AND value = ? RETURNING scope",
+                )?
+                .query((scope, kind::PENDING, seq))?,
+        )?;
+        Ok(())
+    }
+
     /// Takes rows that are removed off the bytes of their subscriptions, and says how many they were.
     fn removed(&mut self, mut scopes: Rows<'_>) -> Result<i64, ReadFault> {
         let mut removed = 0;
