@@ -49,7 +49,8 @@ pub(crate) struct Selector {
     /// A rule that was asked
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// What a rule decided: fired, `when_false`, `missing_field`, `type_not_matched`, error
+    /// What a rule decided: fired, `when_false`, `missing_field`, error, `type_not_matched`, waits,
+    /// `waits_already`, `already_fired`, `cancelled_before`, `already_done`, `would_go_back`
     #[arg(long)]
     verdict: Option<String>,
     /// There is a delivery that is pending, delivered or dead
@@ -266,9 +267,11 @@ pub(crate) fn outcome(event: &view::Event) -> String {
         words.push(format!("{} failed", plan.failed.len()));
     }
     if words.is_empty() {
-        words.push(match plan.fired.len() {
-            0 => format!("no rule fired ({} asked)", plan.rules),
-            fired => format!("{fired} fired"),
+        words.push(match (plan.fired.len(), plan.rules) {
+            (0, _) if !plan.waits.is_empty() => "wait cancelled".to_owned(),
+            (0, 0) => "no rule names its type".to_owned(),
+            (0, rules) => format!("no rule fired ({rules} asked)"),
+            (fired, _) => format!("{fired} fired"),
         });
     }
     words.join(", ")

@@ -1,7 +1,7 @@
 //! `hookswitch explain`: one event from its receipt to its effects.
 
 use hookswitch_receiver::admin::view::{
-    self, Attempt, Delivery, Explained, Explanation, Now, Rule,
+    self, Attempt, Delivery, Explained, Explanation, Now, Rule, Timer,
 };
 use serde_json::json;
 
@@ -191,10 +191,38 @@ fn print_rule(rule: &Rule) {
             clean(&found.destination)
         );
     }
+    if let Some(timer) = &rule.timer {
+        print_timer(timer);
+    }
     match &rule.now {
         None => say!("      the rule is gone since"),
         Some(now) => print_now(now),
     }
+}
+
+/// The timer that the event started, and what became of it.
+fn print_timer(timer: &Timer) {
+    let ended = |what: &str| {
+        let at = timer.ended_at.map(|at| format!(" at {}", time(at)));
+        format!("{what}{}", at.unwrap_or_default())
+    };
+    let became = match timer.state.as_str() {
+        "fired" => ended("fired"),
+        "cancelled" => match timer.cancelled_by {
+            Some(event) => format!("{} by event {event}", ended("cancelled")),
+            None => format!(
+                "{} by an event that is not kept any more",
+                ended("cancelled")
+            ),
+        },
+        "removed" => ended("cancelled, as its rule was removed or edited,"),
+        _ => "waits".to_owned(),
+    };
+    say!(
+        "      timer from {}, due {}: {became}",
+        time(timer.began_at),
+        time(timer.due)
+    );
 }
 
 /// Why the rule decided so; or, where it was edited since, what it would decide now.
@@ -246,19 +274,32 @@ pub(crate) fn print_delivery(delivery: &Delivery, event: &view::Event, now: jiff
                 .address
                 .as_deref()
                 .map(|it| format!(" {}", clean(it)));
-            let what = if request.is_event { ", as it came" } else { "" };
+            let body = match (request.unrendered, request.is_event) {
+                (true, _) => "not rendered".to_owned(),
+                (false, true) => format!("{} bytes, as it came", request.bytes),
+                (false, false) => format!("{} bytes", request.bytes),
+            };
             say!(
-                "      {}{} {}, {} bytes{what}; key {}",
+                "      {}{} {}, {body}; key {}",
                 request.method,
                 address.unwrap_or_default(),
                 clean(&request.content_type),
-                request.bytes,
                 delivery.id
             );
             if let Some(body) = request.body.as_ref().filter(|_| !request.is_event) {
                 print_body(body, "      | ");
             }
         }
+    }
+    if !delivery.look_ups.is_empty() {
+        let look_ups = delivery.look_ups.iter().map(|it| match &it.failed {
+            None => format!("{} found", clean(&it.name)),
+            Some(why) => format!("{} FAILED ({})", clean(&it.name), clean(why)),
+        });
+        say!(
+            "      looked up: {}",
+            look_ups.collect::<Vec<_>>().join(", ")
+        );
     }
     let mut last = 0;
     for attempt in &delivery.attempts {
@@ -323,6 +364,12 @@ fn next_of(delivery: &Delivery, now: jiff::Timestamp) -> Option<String> {
         .map_or(1, |attempt| attempt.number + 1);
     Some(match (delivery.waits_for.as_deref(), due) {
         (Some("timer"), Some(due)) => format!("waits for its timer, which fires {due}"),
+        (Some("look_ups"), Some(due)) if delivery.look_ups.is_empty() => {
+            format!("waits for its look-ups, which are made {due}")
+        }
+        (Some("look_ups"), Some(due)) => {
+            format!("waits for its look-ups, which are made again {due}")
+        }
         (Some("earlier"), _) => "waits for an earlier delivery of its subject".to_owned(),
         (Some("circuit"), _) => {
             "waits: the destination keeps failing and is left alone for a while".to_owned()

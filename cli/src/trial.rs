@@ -4,27 +4,31 @@
 //! ```text
 //! files ─ project ─ Config ─┐
 //!                           ├─ receiver's own Draft ─ Trial ─┬─ print
-//! event ─ attributes ───────┘                                └─ differences from what is expected
+//! event ─ attributes ───────┘      │                         └─ differences from what is expected
+//!                                World: memories, timers, marks, a clock that a case moves
 //! ```
 //!
-//! It decides as a receiver does that has seen nothing before: no echo marks, no limits used up.
+//! It decides as a receiver does that has seen nothing before the case: no echo marks, no limits used up.
 
 mod case;
 mod expect;
+mod look_up;
 mod outcome;
 mod print;
+mod world;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use hookswitch_receiver::config::Config;
+use serde::de::DeserializeOwned;
 
 use crate::Verdict;
 use crate::diagnostic::Severity;
 use crate::files::find::Source;
 use crate::output::{progress, say};
 use crate::project::{Compiled, Project, is_missing_secret};
-use case::Case;
+use case::{Case, Step};
 use expect::Expected;
 use outcome::Trial;
 
@@ -38,7 +42,8 @@ Examples:
   hookswitch test -f conf/ --event conversation.json --expect expected.yaml
       compared with that
   hookswitch test -f conf/ --cases tests/
-      every *.yaml there: {event or eventFile, headers, subscription, expect}
+      every *.yaml there: {event or eventFile, headers, subscription, enriched, expect}, or with `steps`
+      several events one after the other, and the time between them
 
 The exit code is 1 if anything differs from what is expected, or the files have errors.";
 
@@ -69,11 +74,14 @@ pub(crate) struct Args {
     /// A header that it comes with
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,
+    /// What look-ups find, by their names: a file of YAML or JSON. Those that are not there fail
+    #[arg(long, value_name = "FILE", requires = "event")]
+    enriched: Option<PathBuf>,
     /// Compare with what this file holds
     #[arg(long, value_name = "FILE", requires = "event")]
     expect: Option<PathBuf>,
     /// Cases, or directories with all their *.yaml and *.yml
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["event", "header", "subscription"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["event", "header", "subscription", "enriched"])]
     cases: Vec<PathBuf>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -98,29 +106,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Verdict> {
     let config = Config::load(compiled.snapshot, None).context("the files can't be served")?;
     let cases = cases(args)?;
     let mut failed = 0;
+    let mut compared = 0;
     for case in &cases {
-        let trial = Trial::of(&config, case).with_context(|| case.name.clone())?;
-        let differences = case
-            .expect
-            .as_ref()
-            .map(|expect| expect.differences(&trial));
-        failed += usize::from(differences.as_ref().is_some_and(|it| !it.is_empty()));
-        match args.output {
-            Output::Json => say!(
-                "{}",
-                serde_json::to_string(&print::object(case, &trial, differences.as_deref()))?
-            ),
-            Output::Expect => say!(
-                "{}",
-                serde_saphyr::to_string(&Expected::of(&trial))?.trim_end()
-            ),
-            Output::Text => match &differences {
-                None => print::text(case, &trial),
-                Some(differences) => print::compared(case, differences),
-            },
-        }
+        let trials = Trial::all(&config, case).with_context(|| case.name.clone())?;
+        let differences = tell(args.output, case, &trials)?;
+        compared += usize::from(differences.is_some());
+        failed += usize::from(differences.is_some_and(|it| !it.is_empty()));
     }
-    let compared = cases.iter().filter(|case| case.expect.is_some()).count();
     if args.output == Output::Text && compared > 0 {
         say!("{compared} cases, {failed} with differences");
     }
@@ -129,6 +121,54 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Verdict> {
     } else {
         Verdict::Yes
     })
+}
+
+/// Prints what became of a case; gives all differences from what is expected, where anything is.
+fn tell(output: Output, case: &Case, trials: &[Trial]) -> anyhow::Result<Option<Vec<String>>> {
+    let several = trials.len() > 1;
+    let mut all: Option<Vec<String>> = None;
+    for ((step, trial), number) in case.steps.iter().zip(trials).zip(1..) {
+        let expect = step.expect.as_ref();
+        let differences = expect.map(|expect| expect.differences(trial));
+        match output {
+            Output::Json => {
+                let object = print::object(case, number, trial, differences.as_deref());
+                say!("{}", serde_json::to_string(&object)?);
+            }
+            Output::Expect => {
+                if several {
+                    say!("# step {number}");
+                }
+                say!(
+                    "{}",
+                    serde_saphyr::to_string(&Expected::of(trial))?.trim_end()
+                );
+            }
+            Output::Text if case.steps.iter().all(|it| it.expect.is_none()) => {
+                let name = if several {
+                    format!("{}, step {number}", case.name)
+                } else {
+                    case.name.clone()
+                };
+                print::text(&name, trial);
+            }
+            Output::Text => {}
+        }
+        if let Some(found) = differences {
+            let found = found.into_iter().map(|difference| {
+                if several {
+                    format!("step {number}: {difference}")
+                } else {
+                    difference
+                }
+            });
+            all.get_or_insert_default().extend(found);
+        }
+    }
+    if let (Output::Text, Some(differences)) = (output, &all) {
+        print::compared(case, differences);
+    }
+    Ok(all)
 }
 
 /// Tells what is wrong with the files; true where something can't be used as it is written. Secrets
@@ -146,16 +186,20 @@ fn tell_problems(compiled: &Compiled) -> bool {
 
 fn cases(args: &Args) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
-    let expect = args.expect.as_deref().map(read_expected).transpose()?;
+    let expect = args.expect.as_deref().map(read_yaml).transpose()?;
+    let enriched = args.enriched.as_deref().map(read_yaml).transpose()?;
     for path in &args.event {
         let body = std::fs::read(path)
             .with_context(|| format!("can't read the event from {}", path.display()))?;
         cases.push(Case {
             name: path.display().to_string(),
             subscription: args.subscription.clone(),
-            headers: args.header.clone(),
-            body,
-            expect: expect.clone(),
+            steps: vec![Step {
+                headers: args.header.clone(),
+                enriched: enriched.clone().unwrap_or_default(),
+                expect: expect.clone(),
+                ..Step::event(body)
+            }],
         });
     }
     for path in &args.cases {
@@ -167,7 +211,7 @@ fn cases(args: &Args) -> anyhow::Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn read_expected(path: &Path) -> anyhow::Result<Expected> {
+fn read_yaml<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
     serde_saphyr::from_str(&text).with_context(|| path.display().to_string())

@@ -19,11 +19,13 @@ use crate::metrics::Metrics;
 use crate::plan::Lane;
 use crate::redact::Redactor;
 
+mod index;
 mod memory;
 
 #[cfg(test)]
 mod tests;
 
+pub use index::{Index, Place};
 pub use memory::{After, Once, Transition, Unless};
 
 /// Follows the current configuration; `None` until there is one.
@@ -157,9 +159,19 @@ pub struct Subscription {
     pub spec: Arc<snapshot::Subscription>,
     /// Sorted by key.
     pub routes: Vec<Arc<Route>>,
+    /// Their rules by event type.
+    pub index: Index,
 }
 
 impl Subscription {
+    fn new(spec: Arc<snapshot::Subscription>, routes: Vec<Arc<Route>>) -> Self {
+        Self {
+            index: Index::new(&routes),
+            spec,
+            routes,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn key(&self) -> &ObjectKey {
@@ -328,10 +340,8 @@ impl Config {
         }
         for spec in snapshot.subscriptions {
             let key = spec.origin.key.clone();
-            let subscription = Arc::new(Subscription {
-                routes: attached.remove(&key).unwrap_or_default(),
-                spec,
-            });
+            let routes = attached.remove(&key).unwrap_or_default();
+            let subscription = Arc::new(Subscription::new(spec, routes));
             config
                 .by_path
                 .insert(subscription.spec.path.clone(), Arc::clone(&subscription));

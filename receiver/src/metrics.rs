@@ -81,6 +81,8 @@ pub struct Metrics {
     pub store_up: IntGauge,
     /// `hookswitch_store_down{reason}`: 1 for what keeps it from that; see [`DOWN`].
     pub store_down: IntGaugeVec,
+    /// `hookswitch_store_damaged_rows_total{table}`: rows found damaged of which nothing else tells.
+    pub store_damaged_rows: IntCounterVec,
     /// `hookswitch_store_commit_seconds`: one group commit, its sync included.
     pub store_commit_seconds: Histogram,
     /// `hookswitch_store_batch_size`: appends in one group commit.
@@ -281,6 +283,11 @@ impl Metrics {
                 "store_down",
                 "1 for the reason why no event would be kept",
                 &["reason"],
+            )?,
+            store_damaged_rows: make.counters(
+                "store_damaged_rows_total",
+                "Rows found damaged that are neither events nor deliveries",
+                &["table"],
             )?,
             store_commit_seconds: make.histogram(
                 "store_commit_seconds",

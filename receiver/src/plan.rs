@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::snapshot::{DestinationKind, OnEnrichFailure};
+use hookswitch_crds::snapshot::{DestinationKind, OnEnrichFailure, Redact};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -45,7 +45,8 @@ pub struct Plan {
     pub sequence: u64,
     /// When.
     pub planned_at: Timestamp,
-    /// One for each rule of each attached route; none for an event that is not routed.
+    /// One for each rule that the event's type concerns, of each attached route; none for an event that
+    /// is not routed. What has none did not name the type: see [`crate::route::why::unnamed`].
     pub verdicts: Vec<Verdict>,
     /// What the loop guard found.
     pub suppressions: Vec<Suppression>,
@@ -228,8 +229,8 @@ pub enum FrozenBody {
     Unrendered(Bytes),
 }
 
-/// A body whose look-ups are still to be made. All that it takes but secrets is frozen with the plan,
-/// so that an edit of the route changes nothing of it.
+/// A body whose look-ups are still to be made. All that it takes but secrets and word lists is frozen
+/// with the plan, so that an edit of the route changes nothing of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unrendered {
@@ -242,11 +243,11 @@ pub struct Unrendered {
     /// What to leave behind before it is sent, where it is a write-back under the echo guard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<UnrenderedEcho>,
+    /// What the destination must not see, of the event and of what is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redact: Option<Redact>,
     /// How often its look-ups have been tried in vain.
     pub tries: u32,
-    /// Why the last time, as a bounded label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
 }
 
 /// A look-up of a body.

@@ -17,6 +17,9 @@
 //!   read [`REDACTED`], the id is our own, the type `redacted`, and there is no time. One in which a
 //!   pattern stands is hidden as a whole; there a bare run of digits counts as an id.
 //!
+//! - What look-ups have found is text like any other: patterns are masked in it, and a pointer that
+//!   begins with `/enriched` takes out of it what it names, besides what it names of the data.
+//!
 //! Invariant: nothing that is rendered from a redacted event depends on what was taken out of it.
 
 use bytes::Bytes;
@@ -36,6 +39,8 @@ use patterns::Patterns;
 
 /// What stands where something was taken out.
 pub const REDACTED: &str = "[redacted]";
+/// What pointers into the answers of look-ups begin with.
+const ENRICHED: &str = "enriched";
 /// The type of an event whose type is hidden.
 const HIDDEN_TYPE: &str = "redacted";
 
@@ -123,6 +128,12 @@ impl Redactor {
     #[must_use]
     pub fn event(&self, event: &Event, fields: &Fields) -> (Event, Hidden) {
         let hidden = self.hidden(event, fields);
+        (self.seen(event, hidden), hidden)
+    }
+
+    /// The same where it is known already which attributes are hidden.
+    #[must_use]
+    pub fn seen(&self, event: &Event, hidden: Hidden) -> Event {
         let mut redacted = hidden.of(event);
         let body = match serde_json::from_slice(&event.body) {
             Ok(mut data) => {
@@ -133,14 +144,36 @@ impl Redactor {
         };
         redacted.body = Bytes::from(body.to_string());
         redacted.content_type = None;
-        (redacted, hidden)
+        redacted
     }
 
-    /// Takes out of a value what may not be seen: of an event's data, or of what was looked up.
-    pub fn redact(&self, value: &mut Json) {
+    /// What look-ups have found as the destination may see it: an object with a member for each. Those
+    /// keep their names.
+    #[must_use]
+    pub fn enriched(&self, enriched: &Json) -> Json {
+        let mut seen = enriched.clone();
+        for (name, answer) in seen.as_object_mut().into_iter().flatten() {
+            for steps in self.pointers.iter().filter_map(Pointer::into_enriched) {
+                match steps.split_first() {
+                    None => take_out(answer, &[]),
+                    Some((look_up, rest)) if look_up == name => take_out(answer, rest),
+                    Some(_) => {}
+                }
+            }
+            self.mask_any(answer);
+        }
+        seen
+    }
+
+    /// Takes out of an event's data what may not be seen.
+    fn redact(&self, value: &mut Json) {
         for Pointer(steps) in &self.pointers {
             take_out(value, steps);
         }
+        self.mask_any(value);
+    }
+
+    fn mask_any(&self, value: &mut Json) {
         if self.patterns.any() {
             self.mask(value);
         }
@@ -215,6 +248,12 @@ impl Pointer {
                 .map(|step| step.replace("~1", "/").replace("~0", "~"))
                 .collect(),
         )
+    }
+
+    /// The steps behind `/enriched`, where it begins so.
+    fn into_enriched(&self) -> Option<&[String]> {
+        let (first, rest) = self.0.split_first()?;
+        (first == ENRICHED).then_some(rest)
     }
 
     /// Whether what it points to holds what the other one does.

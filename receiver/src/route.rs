@@ -10,8 +10,10 @@
 //! ```
 //!
 //! Rules:
-//! - Every rule of every attached route gets a verdict. `types` are looked at first: the body is only
-//!   parsed once a rule needs it.
+//! - Every rule of an attached route that names the event's type, or none, gets a verdict. The others
+//!   are not looked at: an event costs what the rules cost that it concerns, however many there are.
+//!   A rule whose wait the event may end is looked at too, with verdict `TypeNotMatched`.
+//! - The body is only parsed once a rule needs it.
 //! - `when` that names a missing field is false, with verdict `MissingField`. `when` that fails in
 //!   another way sends each of the rule's deliveries to the dead letters, with verdict `Error`.
 //! - A body that can't be rendered, for a missing field or otherwise, sends that delivery to the dead

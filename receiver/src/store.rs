@@ -47,8 +47,11 @@ pub mod archive;
 pub mod embedded;
 mod history;
 mod timers;
+mod unused;
 
-pub use history::{AttemptRecord, DeliveryRecord, DeliveryState, History, PlanRecord};
+pub use history::{
+    AttemptRecord, DeliveryRecord, DeliveryState, History, LookUpRecord, PlanRecord,
+};
 pub use timers::{RemovedTimers, TimerRecord, TimerState, TimerStats, TimersDue};
 
 /// A future of the store's; dropping it does not undo an append that is under way.
@@ -59,7 +62,7 @@ pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;
 pub enum Error {
     /// The subscription has used up its `storedBytes`, and nothing finished is left to remove.
     #[error(
-        "subscription {subscription} holds {used} bytes of pending events and dead letters, and its limits.storedBytes is {limit}"
+        "subscription {subscription} holds {used} bytes of pending events, dead letters and what its rules remember, and its limits.storedBytes is {limit}"
     )]
     QuotaExceeded {
         /// Whose.
@@ -146,6 +149,10 @@ pub fn delivery_bytes(delivery: &NewDelivery) -> u64 {
     });
     u64::try_from(own).unwrap_or(u64::MAX).saturating_add(128)
 }
+
+/// What a key that a rule remembers something for counts against its subscription's `storedBytes`, until
+/// it may be forgotten. It never makes [`Store::plan`] or [`Store::fire`] fail.
+pub const MEMORY_BYTES: u64 = 128;
 
 /// What became of an event that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -295,6 +302,8 @@ pub struct Render {
     pub id: Uuid,
     /// When.
     pub at: Timestamp,
+    /// What was looked up, to be told afterwards.
+    pub look_ups: Vec<LookUpRecord>,
     /// What becomes of it.
     pub body: Rendered,
 }
@@ -316,6 +325,8 @@ pub enum Rendered {
         /// When.
         due: Timestamp,
     },
+    /// It can't be rendered, and is given up.
+    Never(DeadReason),
 }
 
 /// How long to keep what is finished.
@@ -368,6 +379,8 @@ pub struct LaneStats {
 pub trait Store: Send + Sync + 'static {
     /// Keeps an event with its dedup entry, in one append, and returns once it is durable. A
     /// concurrent duplicate waits for the first one's commit and shares its outcome, errors included.
+    /// Where there is no room, what its subscription's rules may forget goes first, then its finished
+    /// history.
     ///
     /// Cancellation: the append goes on; the sender's retry then is a duplicate.
     ///
@@ -437,7 +450,7 @@ pub trait Store: Send + Sync + 'static {
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()>;
 
     /// Timers of the subscription that are due at `now` and began at `since` or later, at most
-    /// `limit`.
+    /// `limit`. What waits for one whose row is damaged goes to the dead letters.
     ///
     /// `JetStream`: an index of the `PLANS` replay, in memory at the owner of the subscription's
     /// planning.
@@ -486,7 +499,7 @@ pub trait Store: Send + Sync + 'static {
     fn unrendered(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due>;
 
     /// Makes durable what has come of look-ups; for each, whether the delivery was still unrendered. One
-    /// that is ready is due at once, in its subject's order. To give one up, [`Self::finish`] it.
+    /// that is ready is due at once, in its subject's order.
     ///
     /// `JetStream`: a publish to `OUTCOMES.<lane>`, expecting the delivery's last revision.
     fn render(&self, renders: Vec<Render>) -> Pending<'_, Vec<bool>>;

@@ -17,6 +17,7 @@ mod restarts;
 #[path = "operator/writers.rs"]
 mod writers;
 
+use hookswitch_tests::destination::Destination;
 use hookswitch_tests::installation::Installation;
 
 /// The signing key of [`SUBSCRIPTION`].
@@ -59,6 +60,20 @@ spec:
     deliver: [{{destination: crm}}]
 "
     )
+}
+
+/// Applies the subscription with the route `crm` to a destination, and waits until both are served.
+async fn serve(installation: &Installation) -> Destination {
+    let destination = Destination::start().await;
+    let crm = route("crm", &destination.url(), "true");
+    let objects = format!("{SUBSCRIPTION}---{crm}");
+    installation.namespace.apply(&objects).await.ok();
+    for object in ["whsub/support", "evroute/crm"] {
+        installation
+            .condition(object, "Programmed", "True", "Programmed")
+            .await;
+    }
+    destination
 }
 
 /// Edits the subscription's retention, so that what it resolves to changes.

@@ -164,7 +164,7 @@ fn identify(file: &Path, node: &Node) -> Result<Found, Box<Diagnostic>> {
         error(
             "apiVersion",
             format!(
-                "no apiVersion: every document needs `apiVersion: {API_VERSION}`, or `v1` for a Secret"
+                "no apiVersion: every document needs `apiVersion: {API_VERSION}`, or `v1` for a Secret or a ConfigMap"
             ),
         )
     })?;

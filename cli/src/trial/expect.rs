@@ -1,7 +1,9 @@
 //! What is expected of an event, and how what became of it differs.
 //!
 //! - A rule that is named must have that verdict. One that is not named must not fire or fail.
-//! - `deliveries`, where it is there, is all that is sent. Of each only what is written is compared.
+//! - `deliveries`, where it is there, is all that is sent, or waits. Of each only what is written is
+//!   compared, but for `waits` and `dead`: without them it is sent at once.
+//! - `fired`, where it is there, is all rules whose timers have fired.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +27,9 @@ pub(super) struct Expected {
     /// All that the loop guard stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     suppressed: Option<Vec<Stopped>>,
+    /// All rules whose timers have fired, as often as they have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fired: Option<Vec<String>>,
 }
 
 /// A delivery.
@@ -43,7 +48,10 @@ struct Sent {
     content_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<Json>,
-    /// Why it is a dead letter at once.
+    /// How long it waits for its timer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waits: Option<String>,
+    /// Why it is a dead letter at once, or would be in the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dead: Option<String>,
 }
@@ -62,7 +70,7 @@ impl Expected {
     pub(super) fn of(trial: &Trial) -> Self {
         let stopped: Vec<Stopped> = stopped(trial);
         Self {
-            disposition: Some(trial.disposition.clone()),
+            disposition: trial.event.as_ref().map(|it| it.disposition.clone()),
             verdicts: trial
                 .verdicts
                 .iter()
@@ -70,6 +78,7 @@ impl Expected {
                 .collect(),
             deliveries: Some(trial.deliveries.iter().map(sent).collect()),
             suppressed: (!stopped.is_empty()).then_some(stopped),
+            fired: (!trial.fired.is_empty()).then(|| trial.fired.clone()),
         }
     }
 
@@ -82,7 +91,8 @@ impl Expected {
             }
         };
         if let Some(disposition) = &self.disposition {
-            compare("disposition", disposition, &trial.disposition);
+            let got = trial.event.as_ref().map(|it| it.disposition.as_str());
+            compare("disposition", disposition, got.unwrap_or("no event"));
         }
         for (rule, expected) in &self.verdicts {
             let got = trial.verdicts.iter().find(|it| it.rule == *rule);
@@ -99,6 +109,14 @@ impl Expected {
                     &decided.verdict,
                 );
             }
+        }
+        if let Some(expected) = &self.fired {
+            let sorted = |rules: &[String]| {
+                let mut rules = rules.to_vec();
+                rules.sort();
+                rules.join(", ")
+            };
+            compare("fired", &sorted(expected), &sorted(&trial.fired));
         }
         if let Some(expected) = &self.deliveries {
             compare_deliveries(expected, &trial.deliveries, &mut found);
@@ -126,6 +144,7 @@ fn sent(delivery: &Delivery) -> Sent {
         address,
         content_type,
         body,
+        waits,
         dead,
     } = delivery.clone();
     Sent {
@@ -135,6 +154,7 @@ fn sent(delivery: &Delivery) -> Sent {
         address,
         content_type,
         body,
+        waits,
         dead,
     }
 }
@@ -176,12 +196,17 @@ fn compare_deliveries(expected: &[Sent], got: &[Delivery], found: &mut Vec<Strin
                 ));
             }
         }
-        if one.dead != got.dead {
-            found.push(format!(
-                "{name}: dead: expected {}, got {}",
-                one.dead.as_deref().unwrap_or("none"),
-                got.dead.as_deref().unwrap_or("none")
-            ));
+        for (field, expected, got) in [
+            ("waits", &one.waits, &got.waits),
+            ("dead", &one.dead, &got.dead),
+        ] {
+            if expected != got {
+                found.push(format!(
+                    "{name}: {field}: expected {}, got {}",
+                    expected.as_deref().unwrap_or("none"),
+                    got.as_deref().unwrap_or("none")
+                ));
+            }
         }
         if let Some(body) = &one.body {
             let nothing = Json::Null;

@@ -1,40 +1,52 @@
-//! What a configuration makes of one event.
+//! What a configuration makes of what happens.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use hookswitch_crds::duration::Duration;
 use hookswitch_receiver::config::{Config, Subscription};
-use hookswitch_receiver::event::Event;
+use hookswitch_receiver::event::{Disposition, Event};
 use hookswitch_receiver::extract::Extractor;
 use hookswitch_receiver::ingress::attributes;
-use hookswitch_receiver::plan::{FrozenBody, NewDelivery, Outcome, Plan, Unrendered};
-use hookswitch_receiver::route::why::{Asked, Part};
-use hookswitch_receiver::route::{self, Draft, Overlay};
-use hookswitch_receiver::store::{GuardAnswer, StoredEvent};
+use hookswitch_receiver::plan::{FrozenBody, NewDelivery, Outcome, Plan};
+use hookswitch_receiver::route::why::{self, Asked, Part};
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::case::Case;
+use super::case::{Case, Step};
+use super::look_up;
+use super::world::World;
 
-/// What became of an event.
+/// What became of a step.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Trial {
     pub(super) subscription: String,
+    /// Nothing where only time has passed.
+    #[serde(flatten)]
+    pub(super) event: Option<Happened>,
+    /// Rules whose timers have fired meanwhile, as `namespace/route/rule`.
+    pub(super) fired: Vec<String>,
+    pub(super) verdicts: Vec<Decided>,
+    pub(super) suppressed: Vec<Stopped>,
+    pub(super) deliveries: Vec<Delivery>,
+}
+
+/// An event.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Happened {
     pub(super) id: String,
     pub(super) r#type: String,
     pub(super) time: Option<Timestamp>,
     pub(super) subject: Option<String>,
     pub(super) sender: Option<String>,
-    /// `route`, or why it is not routed.
+    /// `route`, `duplicate`, or why it is not routed.
     pub(super) disposition: String,
-    pub(super) verdicts: Vec<Decided>,
-    pub(super) suppressed: Vec<Stopped>,
-    pub(super) deliveries: Vec<Delivery>,
 }
 
 /// A rule's verdict.
@@ -72,26 +84,94 @@ pub(super) struct Delivery {
     pub(super) content_type: Option<String>,
     /// As JSON, where it is JSON.
     pub(super) body: Option<Json>,
-    /// Why it is a dead letter at once.
+    /// How long it waits for its timer.
+    pub(super) waits: Option<String>,
+    /// Why it is a dead letter at once, or would be in the end.
     pub(super) dead: Option<String>,
 }
 
+/// An event that came before.
+const DUPLICATE: &str = "duplicate";
+
 impl Trial {
-    /// Tries it.
-    pub(super) fn of(config: &Config, case: &Case) -> anyhow::Result<Self> {
+    /// Tries the steps of a case, one after the other.
+    pub(super) fn all(config: &Config, case: &Case) -> anyhow::Result<Vec<Self>> {
         let subscription = choose(config, case.subscription.as_deref())?;
-        let event = event(subscription, case)?;
-        let now = event.accepted_at;
-        let stored = StoredEvent { seq: 1, event };
-        let draft = Draft::new(subscription, &stored);
-        let answers: Vec<GuardAnswer> = draft
-            .questions(now)
-            .iter()
-            .map(|_| GuardAnswer::default())
-            .collect();
-        let plan = draft.plan(&answers, &mut Overlay::default(), now, config.sequence);
-        Ok(told(subscription, &stored.event, &plan))
+        let mut world = World::at(begin(subscription, case)?);
+        let steps = case.steps.iter();
+        steps
+            .map(|step| {
+                look_up::check(config, &step.enriched)?;
+                Self::step(config, subscription, &mut world, step)
+            })
+            .collect()
     }
+
+    fn step(
+        config: &Config,
+        subscription: &Subscription,
+        world: &mut World,
+        step: &Step,
+    ) -> anyhow::Result<Self> {
+        let mut trial = Self {
+            subscription: subscription.key().to_string(),
+            event: None,
+            fired: Vec::new(),
+            verdicts: Vec::new(),
+            suppressed: Vec::new(),
+            deliveries: Vec::new(),
+        };
+        for fired in world.pass(subscription, step.after.to_std()) {
+            let scope = &fired.timer.scope;
+            trial.fired.push(format!("{}/{}", scope.route, scope.rule));
+            let event = &fired.event.event;
+            for delivery in &fired.deliveries {
+                let told = delivery_of(subscription, world, step, delivery, event);
+                trial.deliveries.push(told);
+            }
+        }
+        let Some(body) = &step.body else {
+            return Ok(trial);
+        };
+        let event = event(subscription, step, body, world)?;
+        let mut happened = Happened {
+            id: event.id.clone(),
+            r#type: event.r#type.clone(),
+            time: event.time,
+            subject: event.subject.clone(),
+            sender: event.sender.clone(),
+            disposition: DUPLICATE.to_owned(),
+        };
+        if let Some((stored, plan)) = world.take(subscription, event, config.sequence) {
+            let event = &stored.event;
+            event
+                .disposition
+                .label()
+                .clone_into(&mut happened.disposition);
+            trial.verdicts = verdicts(subscription, event, &plan);
+            trial.suppressed = suppressed(&plan);
+            for delivery in &plan.deliveries {
+                let told = delivery_of(subscription, world, step, delivery, event);
+                trial.deliveries.push(told);
+            }
+        }
+        trial.event = Some(happened);
+        Ok(trial)
+    }
+}
+
+/// The time of the first event, by its own account where it has one: a case says the same at any time.
+fn begin(subscription: &Subscription, case: &Case) -> anyhow::Result<Timestamp> {
+    let mut bodies = case
+        .steps
+        .iter()
+        .filter_map(|step| Some((step, step.body.as_ref()?)));
+    let Some((step, body)) = bodies.next() else {
+        return Ok(Timestamp::now());
+    };
+    let now = World::at(Timestamp::now());
+    let first = event(subscription, step, body, &now)?;
+    Ok(first.time.unwrap_or_else(|| now.now()))
 }
 
 fn choose<'a>(config: &'a Config, wanted: Option<&str>) -> anyhow::Result<&'a Arc<Subscription>> {
@@ -120,10 +200,15 @@ fn choose<'a>(config: &'a Config, wanted: Option<&str>) -> anyhow::Result<&'a Ar
     }
 }
 
-fn event(subscription: &Subscription, case: &Case) -> anyhow::Result<Event> {
+fn event(
+    subscription: &Subscription,
+    step: &Step,
+    body: &[u8],
+    world: &World,
+) -> anyhow::Result<Event> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in &case.headers {
+    for (name, value) in &step.headers {
         let wrong = || format!("the header {name} can't be one");
         headers.insert(
             HeaderName::try_from(name).with_context(wrong)?,
@@ -134,14 +219,15 @@ fn event(subscription: &Subscription, case: &Case) -> anyhow::Result<Event> {
         &subscription.spec,
         &Extractor::new(&subscription.spec.fields),
         &headers,
-        &Bytes::copy_from_slice(&case.body),
-        Uuid::nil(),
-        Timestamp::now(),
+        &Bytes::copy_from_slice(body),
+        Uuid::from_u128(world.next().into()),
+        world.now(),
     );
     Ok(read.event)
 }
 
-fn told(subscription: &Subscription, event: &Event, plan: &Plan) -> Trial {
+/// Each rule's verdict, in the order of the rules.
+fn verdicts(subscription: &Subscription, event: &Event, plan: &Plan) -> Vec<Decided> {
     let asked = Asked::new(event);
     let verdicts = plan.verdicts.iter().map(|verdict| {
         let route = subscription
@@ -163,31 +249,34 @@ fn told(subscription: &Subscription, event: &Event, plan: &Plan) -> Trial {
             not: not.into_iter().filter_map(fails).collect(),
         }
     });
-    let suppressed = plan
-        .suppressions
+    let routed = event.disposition == Disposition::Route;
+    let unnamed = why::unnamed(subscription, &plan.verdicts).filter(|_| routed);
+    let unnamed = unnamed.map(|(route, rule)| Decided {
+        rule: format!("{}/{}", route.spec.origin.key, rule.name),
+        verdict: Outcome::TypeNotMatched.label().to_owned(),
+        detail: None,
+        not: Vec::new(),
+    });
+    let mut verdicts: Vec<Decided> = verdicts.chain(unnamed).collect();
+    let rules: Vec<String> = subscription
+        .routes
         .iter()
-        .filter(|it| it.enforced)
+        .flat_map(|route| route.rules.iter().map(move |rule| (route, rule)))
+        .map(|(route, rule)| format!("{}/{}", route.spec.origin.key, rule.name))
+        .collect();
+    verdicts.sort_by_cached_key(|it| rules.iter().position(|rule| *rule == it.rule));
+    verdicts
+}
+
+fn suppressed(plan: &Plan) -> Vec<Stopped> {
+    let enforced = plan.suppressions.iter().filter(|it| it.enforced);
+    enforced
         .map(|it| Stopped {
             to: it.lane.to_string(),
             rule: it.rule.clone(),
             guard: it.guard.label().to_owned(),
-        });
-    Trial {
-        subscription: event.subscription.to_string(),
-        id: event.id.clone(),
-        r#type: event.r#type.clone(),
-        time: event.time,
-        subject: event.subject.clone(),
-        sender: event.sender.clone(),
-        disposition: event.disposition.label().to_owned(),
-        verdicts: verdicts.collect(),
-        suppressed: suppressed.collect(),
-        deliveries: plan
-            .deliveries
-            .iter()
-            .map(|it| delivery(it, event))
-            .collect(),
-    }
+        })
+        .collect()
 }
 
 fn fails(part: Part) -> Option<String> {
@@ -198,21 +287,42 @@ fn fails(part: Part) -> Option<String> {
     }
 }
 
-/// A body as it is sent where none of its look-ups finds anything: nothing is asked here.
-fn without_look_ups(event: &Event, unrendered: &Bytes) -> Bytes {
-    let nothing = serde_json::Value::Object(serde_json::Map::new());
-    serde_json::from_slice::<Unrendered>(unrendered)
-        .ok()
-        .and_then(|unrendered| route::render_late(event, &unrendered, &nothing).ok())
-        .map_or_else(|| unrendered.clone(), |late| late.body)
-}
-
-fn delivery(planned: &NewDelivery, event: &Event) -> Delivery {
+/// A delivery, which is sent at once where it neither waits nor is dead.
+fn delivery_of(
+    subscription: &Subscription,
+    world: &mut World,
+    step: &Step,
+    planned: &NewDelivery,
+    event: &Event,
+) -> Delivery {
     let request = planned.request.as_ref();
-    let body = request.map(|request| match &request.body {
-        FrozenBody::Event => event.body.clone(),
-        FrozenBody::Rendered(body) => body.clone(),
-        FrozenBody::Unrendered(body) => without_look_ups(event, body),
+    let mut dead = planned.dead;
+    let mut echo = planned.echo;
+    let body = request.and_then(|request| match &request.body {
+        FrozenBody::Event => Some(event.body.to_vec()),
+        FrozenBody::Rendered(body) => Some(body.to_vec()),
+        // Its look-ups are made once its timer has fired.
+        FrozenBody::Unrendered(_) if planned.waits_until.is_some() => None,
+        FrozenBody::Unrendered(body) => {
+            let late = (request.hidden, body.as_ref());
+            match look_up::render(subscription, &step.enriched, planned, event, late) {
+                Ok((body, mark)) => {
+                    echo = mark;
+                    Some(body)
+                }
+                Err(reason) => {
+                    dead = dead.or(Some(reason));
+                    None
+                }
+            }
+        }
+    });
+    if dead.is_none() && planned.waits_until.is_none() {
+        world.sent(planned, echo);
+    }
+    let waits = planned.waits_until.map(|due| {
+        let wait = due.duration_since(world.now()).as_millis();
+        Duration::from_millis(u64::try_from(wait).unwrap_or(0)).to_string()
     });
     Delivery {
         to: planned.lane.to_string(),
@@ -224,6 +334,7 @@ fn delivery(planned: &NewDelivery, event: &Event) -> Delivery {
             serde_json::from_slice(&body)
                 .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
         }),
-        dead: planned.dead.map(|reason| reason.label().to_owned()),
+        waits,
+        dead: dead.map(|reason| reason.label().to_owned()),
     }
 }

@@ -8,29 +8,34 @@ use crate::output::say;
 use crate::table::{clean, clean_lines};
 
 /// All of it, for a person who writes a rule.
-pub(super) fn text(case: &Case, trial: &Trial) {
-    let kind = if trial.r#type.is_empty() {
-        "(no type)"
-    } else {
-        &trial.r#type
+pub(super) fn text(name: &str, trial: &Trial) {
+    let kind = match &trial.event {
+        None => "time passes",
+        Some(event) if event.r#type.is_empty() => "(no type)",
+        Some(event) => &event.r#type,
     };
     say!(
         "{}: {}  to {}",
-        clean(&case.name),
+        clean(name),
         clean(kind),
         clean(&trial.subscription)
     );
-    say!("  id        {}", clean(&trial.id));
-    for (name, value) in [("subject", &trial.subject), ("sender", &trial.sender)] {
-        if let Some(value) = value {
-            say!("  {name:<9} {}", clean(value));
+    for rule in &trial.fired {
+        say!("  * {}: its timer fires", clean(rule));
+    }
+    if let Some(event) = &trial.event {
+        say!("  id        {}", clean(&event.id));
+        for (name, value) in [("subject", &event.subject), ("sender", &event.sender)] {
+            if let Some(value) = value {
+                say!("  {name:<9} {}", clean(value));
+            }
         }
-    }
-    if let Some(time) = trial.time {
-        say!("  time      {time}");
-    }
-    if trial.disposition != "route" {
-        say!("  not routed: {}", trial.disposition);
+        if let Some(time) = event.time {
+            say!("  time      {time}");
+        }
+        if event.disposition != "route" {
+            say!("  not routed: {}", event.disposition);
+        }
     }
     for decided in &trial.verdicts {
         let mark = match decided.verdict.as_str() {
@@ -59,10 +64,12 @@ pub(super) fn text(case: &Case, trial: &Trial) {
             .dead
             .as_ref()
             .map(|reason| format!(": a dead letter ({reason})"));
+        let waits = delivery.waits.as_ref().map(|it| format!(": in {it}"));
         say!(
-            "  > {} by {}{}",
+            "  > {} by {}{}{}",
             clean(&delivery.to),
             clean(&delivery.rule),
+            waits.unwrap_or_default(),
             dead.unwrap_or_default()
         );
         if let (Some(method), Some(content_type)) = (&delivery.method, &delivery.content_type) {
@@ -97,6 +104,11 @@ pub(super) fn compared(case: &Case, differences: &[String]) {
 }
 
 /// For programs.
-pub(super) fn object(case: &Case, trial: &Trial, differences: Option<&[String]>) -> Json {
-    json!({"case": case.name, "trial": trial, "differences": differences})
+pub(super) fn object(
+    case: &Case,
+    step: usize,
+    trial: &Trial,
+    differences: Option<&[String]>,
+) -> Json {
+    json!({"case": case.name, "step": step, "trial": trial, "differences": differences})
 }

@@ -71,6 +71,11 @@ fn r16_r20_what_came_in_is_listed_with_what_became_of_it_and_can_be_filtered() {
             .collect();
         assert_eq!(found, ids, "{filter:?}");
     }
+    let (_, list) = serving.ask(&["events", "--id", "evt-2"]);
+    assert!(list.contains("no rule names its type"), "{list}");
+    let (_, text) = serving.ask(&["explain", "evt-2"]);
+    let told = "- support/crm/new-inquiry: type_not_matched\n      types: conversation.created\n";
+    assert!(text.contains(told), "{text}");
     let wrong = output(&["events", "--verdict", "fried", "--admin", &serving.admin]);
     assert_eq!(wrong.status.code(), Some(2));
     let wrong = String::from_utf8(wrong.stderr).unwrap();

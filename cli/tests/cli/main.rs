@@ -9,6 +9,7 @@
 mod dead_letters;
 mod docs;
 mod events;
+mod explain;
 mod kubectl;
 mod lint;
 mod mishaps;

@@ -54,6 +54,17 @@ impl UrlTemplate {
         Ok(Self { parts })
     }
 
+    /// Checks that the word lists that it names are among these.
+    ///
+    /// # Errors
+    /// That of the first expression that names another.
+    pub fn check_word_lists(&self, known: &[&str]) -> Result<(), expression::Error> {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Literal(_) => Ok(()),
+            Part::Expression(expression) => expression.check_word_lists(known),
+        })
+    }
+
     /// The URL for an event.
     ///
     /// # Errors

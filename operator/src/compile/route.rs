@@ -124,10 +124,7 @@ fn rule(
     let mut named = BTreeSet::new();
     let resolved_deliver = deliver.iter().enumerate().map(|(index, it)| {
         let field = format!("{field}.deliver[{index}]");
-        let redacts = destinations
-            .get(it.destination.as_str())
-            .is_some_and(|it| it.redact.is_some());
-        named.extend(body(it.body.as_ref(), enrich, redacts, &field, problems));
+        named.extend(body(it.body.as_ref(), enrich, &field, problems));
         self::deliver(it, &field, destinations, problems)
     });
     let deliver = resolved_deliver.collect();
@@ -144,41 +141,17 @@ fn rule(
     }
 }
 
-/// Compiles a body, to know that receivers can; gives the look-ups that it names. Such a body is rendered
-/// after the plan, where neither redaction nor word lists are at hand yet: it is refused with those.
+/// Compiles a body, to know that receivers can; gives the look-ups that it names.
 fn body(
     body: Option<&serde_json::Value>,
     enrich: &[spec::Enrich],
-    redacts: bool,
     field: &str,
     problems: &mut Problems,
 ) -> BTreeSet<String> {
     match body.map(|it| Template::compile(it, Scope::Enriched)) {
         None => BTreeSet::new(),
         Some(Ok(template)) => {
-            let field = format!("{field}.body");
-            let named = enrich::named(&template, enrich, &field, problems);
-            let late = !named.is_empty();
-            for (unserved, what) in [
-                (
-                    redacts,
-                    "its destination redacts: deliver it to one that does not",
-                ),
-                (
-                    template.check_word_lists(&[]).is_err(),
-                    "it names word lists: name them in `when` instead",
-                ),
-            ] {
-                if late && unserved {
-                    problems.refused(
-                        field.as_str(),
-                        reason::NOT_YET_SUPPORTED,
-                        format!(
-                            "this version of Hookswitch does not serve a body that names `enriched` where {what}"
-                        ),
-                    );
-                }
-            }
+            let named = enrich::named(&template, enrich, &format!("{field}.body"), problems);
             named.into_iter().map(str::to_owned).collect()
         }
         Some(Err(errors)) => {

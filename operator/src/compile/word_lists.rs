@@ -5,7 +5,7 @@ use hookswitch_crds::event_route::{self as spec, EventRouteSpec};
 use hookswitch_crds::expression::{self, Expression, Scope};
 use hookswitch_crds::secret_ref::ConfigMapRef;
 use hookswitch_crds::snapshot;
-use hookswitch_crds::template::Template;
+use hookswitch_crds::template::{Template, UrlTemplate};
 use hookswitch_crds::words;
 use serde_json::Value as Json;
 
@@ -154,18 +154,16 @@ pub(super) fn check_names(spec: &EventRouteSpec, problems: &mut Problems) {
                 .iter()
                 .find_map(|it| Expression::compile(source, *it).ok());
             let Some(compiled) = compiled else { continue };
-            if field.ends_with("unless.when") && compiled.names(MENTION) {
-                problems.refused(
-                    field,
-                    reason::INVALID_EXPRESSION,
-                    "word lists are not known here: compare fields of the two events, or put the list into the rule's when",
-                );
-                continue;
-            }
             refuse(problems, field, compiled.check_word_lists(&known));
         }
     }
     for (rule_index, rule) in spec.rules.iter().enumerate() {
+        for (index, look_up) in rule.enrich.iter().enumerate() {
+            if let Ok(url) = UrlTemplate::compile(&look_up.http.url) {
+                let field = format!("spec.rules[{rule_index}].enrich[{index}].http.url");
+                refuse(problems, field, url.check_word_lists(&known));
+            }
+        }
         for (index, deliver) in rule.deliver.iter().enumerate() {
             let Some(body) = &deliver.body else { continue };
             let mut leaves = Vec::new();
@@ -196,7 +194,7 @@ fn refuse(problems: &mut Problems, field: String, checked: Result<(), expression
 /// What an expression that names a list holds.
 const MENTION: &str = "words";
 /// An expression of one of these compiles in one of them.
-const SCOPES: [Scope; 3] = [Scope::Event, Scope::Sent, Scope::Unless];
+const SCOPES: [Scope; 4] = [Scope::Event, Scope::Sent, Scope::Unless, Scope::Enriched];
 
 /// The expressions of a spec but for those in bodies, with their fields.
 fn expressions(spec: &EventRouteSpec) -> Vec<(String, &str)> {

@@ -184,6 +184,7 @@ pub(super) fn summary(event: &EventSummary) -> view::Event {
         sequence: plan.sequence,
         planned_at: plan.planned_at,
         fired: names(&plan.verdicts, |outcome| outcome == Outcome::Fired),
+        waits: names(&plan.verdicts, |outcome| outcome == Outcome::Waits),
         failed: names(&plan.verdicts, |outcome| {
             matches!(outcome, Outcome::MissingField | Outcome::Error)
         }),

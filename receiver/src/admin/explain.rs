@@ -3,17 +3,23 @@
 //!
 //! A verdict is what the plan holds. Why it is so is found by asking the rule again as it is in use
 //! now, which is the reason where its route has not changed since the plan, and else what a replay
-//! would find.
+//! would find. A plan holds nothing of rules that do not name the event's type: that they do not is
+//! found by asking them as well.
 
+use bytes::Bytes;
 use hookswitch_crds::snapshot;
 
 use super::{Options, events, view};
 use crate::config::{self, Config};
 use crate::deliver;
+use crate::event::Disposition;
 use crate::plan::{FrozenBody, FrozenRequest, Lane, Outcome, Verdict};
-use crate::route::why::Asked;
+use crate::route::why::{self, Asked};
 use crate::store::archive::{EventHead, EventSummary};
-use crate::store::{AttemptRecord, DeliveryRecord, DeliveryState, History, StoredEvent};
+use crate::store::{
+    AttemptRecord, DeliveryRecord, DeliveryState, History, PlanRecord, StoredEvent, TimerRecord,
+    TimerState,
+};
 
 /// Bytes of a body that are told.
 const BODY: usize = 64 * 1024;
@@ -34,6 +40,7 @@ pub(super) fn explanation(options: &Options, history: &History, bodies: bool) ->
         .iter()
         .map(|record| delivery(options, &config, record, &history.event, bodies))
         .collect();
+    let (rules, new_rules) = rules(&config, subscription.map(AsRef::as_ref), history);
     view::Explanation {
         event: events::summary(&summary(history)),
         time: event.time,
@@ -43,8 +50,8 @@ pub(super) fn explanation(options: &Options, history: &History, bodies: bool) ->
         now: options.clock.now(),
         current_sequence: config.sequence,
         waits_for,
-        rules: rules(&config, history),
-        new_rules: new_rules(subscription.map(AsRef::as_ref), history),
+        rules,
+        new_rules,
         deliveries,
     }
 }
@@ -76,33 +83,96 @@ pub(super) fn summary(history: &History) -> EventSummary {
     }
 }
 
-fn rules(config: &Config, history: &History) -> Vec<view::Rule> {
+/// Each rule that the plan knows, or that does not name the event's type, in the order of their
+/// routes; and rules that a replay would ask besides.
+fn rules(
+    config: &Config,
+    subscription: Option<&config::Subscription>,
+    history: &History,
+) -> (Vec<view::Rule>, Vec<String>) {
     let Some(plan) = &history.plan else {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     };
     let asked = Asked::new(&history.event.event);
-    plan.verdicts
+    let mut rules: Vec<_> = plan
+        .verdicts
         .iter()
-        .map(|verdict| {
-            let suppressed = plan
-                .suppressions
-                .iter()
-                .filter(|it| it.lane.route == verdict.route && it.rule == verdict.rule)
-                .map(|it| view::Suppressed {
-                    destination: it.lane.destination.clone(),
-                    guard: it.guard.label().to_owned(),
-                    enforced: it.enforced,
-                });
-            view::Rule {
-                route: verdict.route.to_string(),
-                rule: verdict.rule.clone(),
-                verdict: verdict.outcome.label().to_owned(),
-                detail: verdict.detail.clone(),
-                now: now(config, verdict, plan.sequence, &asked),
-                suppressed: suppressed.collect(),
-            }
-        })
-        .collect()
+        .map(|verdict| told(config, verdict, history, plan, &asked))
+        .collect();
+    let mut new = Vec::new();
+    let routed = history.event.event.disposition == Disposition::Route;
+    for (route, rule) in subscription
+        .into_iter()
+        .flat_map(|it| why::unnamed(it, &plan.verdicts))
+    {
+        let key = &route.spec.origin.key;
+        if routed && !rule.types.is_empty() && !rule.types.contains(&history.event.event.r#type) {
+            let verdict = Verdict {
+                route: key.clone(),
+                rule: rule.name.clone(),
+                outcome: Outcome::TypeNotMatched,
+                detail: None,
+            };
+            rules.push(told(config, &verdict, history, plan, &asked));
+        } else {
+            new.push(format!("{key}/{}", rule.name));
+        }
+    }
+    let place = |rule: &view::Rule| {
+        let mut routes = subscription.into_iter().flat_map(|it| &it.routes);
+        let route = routes.position(|it| it.spec.origin.key.to_string() == rule.route);
+        let of = route.and_then(|at| subscription?.routes.get(at));
+        let rule = of.and_then(|it| it.rules.iter().position(|one| one.name == rule.rule));
+        (route.is_none(), route, rule.is_none(), rule)
+    };
+    // Those that are gone come last.
+    rules.sort_by_cached_key(place);
+    (rules, new)
+}
+
+fn told(
+    config: &Config,
+    verdict: &Verdict,
+    history: &History,
+    plan: &PlanRecord,
+    asked: &Asked<'_>,
+) -> view::Rule {
+    let mut timers = history.timers.iter();
+    let timer = timers.find(|it| it.route == verdict.route && it.rule == verdict.rule);
+    let suppressed = plan
+        .suppressions
+        .iter()
+        .filter(|it| it.lane.route == verdict.route && it.rule == verdict.rule)
+        .map(|it| view::Suppressed {
+            destination: it.lane.destination.clone(),
+            guard: it.guard.label().to_owned(),
+            enforced: it.enforced,
+        });
+    view::Rule {
+        route: verdict.route.to_string(),
+        rule: verdict.rule.clone(),
+        verdict: verdict.outcome.label().to_owned(),
+        detail: verdict.detail.clone(),
+        now: now(config, verdict, plan.sequence, asked),
+        suppressed: suppressed.collect(),
+        timer: timer.map(self::timer),
+    }
+}
+
+fn timer(record: &TimerRecord) -> view::Timer {
+    let (state, ended_at, cancelled_by) = match record.state {
+        TimerState::Waits => ("waits", None, None),
+        TimerState::Fired { at } => ("fired", Some(at), None),
+        TimerState::Cancelled { at, by } => ("cancelled", Some(at), by),
+        TimerState::Removed { at } => ("removed", Some(at), None),
+    };
+    view::Timer {
+        began_at: record.at,
+        due: record.due,
+        state: state.to_owned(),
+        ended_at,
+        cancelled_by,
+    }
 }
 
 /// What the rule says of the event as it is in use now.
@@ -139,24 +209,6 @@ fn rule<'a>(
     Some((rule, spec))
 }
 
-/// Rules in use now that the plan knows nothing of.
-fn new_rules(subscription: Option<&config::Subscription>, history: &History) -> Vec<String> {
-    let Some(plan) = &history.plan else {
-        return Vec::new();
-    };
-    let routes = subscription.into_iter().flat_map(|it| &it.routes);
-    routes
-        .flat_map(|route| route.rules.iter().map(move |rule| (route, rule)))
-        .filter(|(route, rule)| {
-            !plan
-                .verdicts
-                .iter()
-                .any(|verdict| verdict.route == route.spec.origin.key && verdict.rule == rule.name)
-        })
-        .map(|(route, rule)| format!("{}/{}", route.spec.origin.key, rule.name))
-        .collect()
-}
-
 /// A delivery with its attempts.
 pub(super) fn delivery(
     options: &Options,
@@ -172,6 +224,7 @@ pub(super) fn delivery(
         request,
         planned_at,
         state,
+        look_ups,
         attempts,
     } = record;
     let (name, due, reason) = match state {
@@ -203,6 +256,13 @@ pub(super) fn delivery(
         request: request
             .as_ref()
             .map(|request| self::request(request, event, bodies)),
+        look_ups: look_ups
+            .iter()
+            .map(|it| view::LookUp {
+                name: it.name.clone(),
+                failed: it.failed.clone(),
+            })
+            .collect(),
         attempts: attempts.iter().map(attempt).collect(),
     }
 }
@@ -239,9 +299,13 @@ fn waits_for(
 }
 
 fn request(request: &FrozenRequest, event: &StoredEvent, bodies: bool) -> view::Request {
+    let unrendered = matches!(request.body, FrozenBody::Unrendered(_));
+    let none = Bytes::new();
     let (bytes, is_event) = match &request.body {
         FrozenBody::Event => (&event.event.body, true),
-        FrozenBody::Rendered(bytes) | FrozenBody::Unrendered(bytes) => (bytes, false),
+        FrozenBody::Rendered(bytes) => (bytes, false),
+        // A template, which nobody is sent.
+        FrozenBody::Unrendered(_) => (&none, false),
     };
     view::Request {
         method: request.method.clone(),
@@ -249,7 +313,8 @@ fn request(request: &FrozenRequest, event: &StoredEvent, bodies: bool) -> view::
         content_type: request.content_type.clone(),
         bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         is_event,
-        body: bodies.then(|| body(bytes)),
+        unrendered,
+        body: bodies.then(|| body(bytes)).filter(|_| !unrendered),
     }
 }
 

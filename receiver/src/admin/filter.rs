@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::Error;
 use crate::config::Config;
-use crate::store::archive::{DeadQuery, EventQuery, Stage, VerdictQuery};
+use crate::plan::Outcome;
+use crate::store::archive::{DeadQuery, EventQuery, Stage, Unnamed, VerdictQuery};
 
 /// Which events. What is left out matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,11 +105,12 @@ impl EventFilter {
             subject: subject.clone(),
             since: time("since", since.as_deref(), now)?,
             until: time("until", until.as_deref(), now)?,
-            verdict: VerdictQuery {
-                route: route_key(config, route.as_deref())?,
-                rule: rule.clone(),
-                outcome: label("verdict", verdict.as_deref())?,
-            },
+            verdict: verdicts(
+                config,
+                route_key(config, route.as_deref())?,
+                rule.clone(),
+                label("verdict", verdict.as_deref())?,
+            ),
             state: state.as_deref().map(stage).transpose()?,
         })
     }
@@ -149,6 +151,36 @@ impl DeadFilter {
             since: time("since", since.as_deref(), now)?,
             until: time("until", until.as_deref(), now)?,
         })
+    }
+}
+
+/// With the rules that plans know nothing of where they do not name the type: as they are in use now.
+fn verdicts(
+    config: &Config,
+    route: Option<ObjectKey>,
+    rule: Option<String>,
+    outcome: Option<Outcome>,
+) -> VerdictQuery {
+    let wanted = outcome == Some(Outcome::TypeNotMatched);
+    let routes = config.routes.values().filter(|it| {
+        wanted
+            && route
+                .as_ref()
+                .is_none_or(|route| *route == it.spec.origin.key)
+    });
+    let unnamed = routes
+        .flat_map(|route| route.rules.iter().map(move |it| (route, it)))
+        .filter(|(_, it)| !it.types.is_empty() && rule.as_ref().is_none_or(|rule| *rule == it.name))
+        .map(|(route, it)| Unnamed {
+            subscriptions: route.spec.subscriptions.clone(),
+            types: it.types.clone(),
+            since: route.spec.origin.since,
+        });
+    VerdictQuery {
+        unnamed: unnamed.collect(),
+        route,
+        rule,
+        outcome,
     }
 }
 
@@ -238,7 +270,7 @@ fn time(what: &str, text: Option<&str>, now: Timestamp) -> Result<Option<Timesta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{DeadReason, Outcome};
+    use crate::plan::DeadReason;
 
     #[test]
     fn labels_are_those_of_the_metrics() {

@@ -69,9 +69,11 @@ pub struct Plan {
     pub planned_at: Timestamp,
     /// Rules that fired, as `namespace/route/rule`.
     pub fired: Vec<String>,
+    /// Rules whose deliveries waited, or wait.
+    pub waits: Vec<String>,
     /// Rules that failed, or name a field that the event lacks.
     pub failed: Vec<String>,
-    /// All rules that were asked.
+    /// All rules that were asked: those that name its type, or none.
     pub rules: usize,
     /// Deliveries that the loop guard stopped.
     pub suppressed: usize,
@@ -107,9 +109,9 @@ pub struct Explanation {
     pub current_sequence: u64,
     /// Why it is not planned yet, where that is known.
     pub waits_for: Option<String>,
-    /// Each rule that was asked.
+    /// Each rule that was asked, or does not name the event's type.
     pub rules: Vec<Rule>,
-    /// Rules that the plan does not have, and that are in use now: a replay would ask them.
+    /// Rules that the event was not asked of, and that are in use now: a replay would ask them.
     pub new_rules: Vec<String>,
     /// Its deliveries.
     pub deliveries: Vec<Delivery>,
@@ -141,6 +143,24 @@ pub struct Rule {
     pub now: Option<Now>,
     /// What the loop guard found.
     pub suppressed: Vec<Suppressed>,
+    /// The timer that the event started.
+    pub timer: Option<Timer>,
+}
+
+/// What became of a timer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timer {
+    /// When it began: the event's own time, where that can be true.
+    pub began_at: Timestamp,
+    /// When it was, or is, to fire.
+    pub due: Timestamp,
+    /// `waits`, `fired`, `cancelled` or `removed`, with its rule.
+    pub state: String,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The event that cancelled it, where it is kept still.
+    pub cancelled_by: Option<Uuid>,
 }
 
 /// A rule as it is in use now, asked of the event.
@@ -201,15 +221,26 @@ pub struct Delivery {
     pub due: Option<Timestamp>,
     /// Why it is dead.
     pub reason: Option<String>,
-    /// What it waits for, besides its time: `timer`, `earlier` (one of its subject), `circuit`,
-    /// `destination` (gone: it will be dead) or `configuration`.
+    /// What it waits for, besides its time: `timer`, `look_ups`, `earlier` (one of its subject),
+    /// `circuit`, `destination` (gone: it will be dead) or `configuration`.
     pub waits_for: Option<String>,
     /// What must change in the configuration, where it waits for that.
     pub held: Option<String>,
     /// What every attempt sends; nothing where it could not be rendered.
     pub request: Option<Request>,
+    /// What came of its look-ups, the last time they were made.
+    pub look_ups: Vec<LookUp>,
     /// Attempts, oldest first; the first and the last of many.
     pub attempts: Vec<Attempt>,
+}
+
+/// A look-up of a body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookUp {
+    /// Its name in the rule.
+    pub name: String,
+    /// Why it failed, as in the metrics; nothing where it has found something.
+    pub failed: Option<String>,
 }
 
 /// What every attempt sends, besides the destination's own headers.
@@ -226,6 +257,8 @@ pub struct Request {
     pub bytes: u64,
     /// The body is the event's own.
     pub is_event: bool,
+    /// The body is rendered once its look-ups have ended: there is none yet.
+    pub unrendered: bool,
     /// The body, where it was asked for.
     pub body: Option<Body>,
 }

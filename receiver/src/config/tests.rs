@@ -2,7 +2,7 @@ use hookswitch_crds::key::ObjectKey;
 use serde_json::json;
 
 use super::*;
-use crate::route::tests::{destination, key, route_of, rule, subscription_of};
+use crate::route::tests::{destination, key, route_of, rule, subscription_of, write_back};
 
 fn route(name: &str, when: &str) -> snapshot::Route {
     let deliver = json!([{"destination": "d", "body": {"id": "${event.id}"}}]);
@@ -144,4 +144,54 @@ fn what_is_published_is_followed_and_a_bad_snapshot_leaves_the_last_good_one() {
     publisher.publish(snapshot(1, vec![])).unwrap();
     assert!(follow.has_changed().unwrap());
     assert!(follow.borrow().as_ref().unwrap().routes.is_empty());
+}
+
+/// Rules in two routes, and by hand what an event of each type concerns.
+#[test]
+fn an_event_concerns_the_rules_that_name_its_type_or_none_and_those_whose_wait_it_may_end() {
+    let deliver = json!([{"destination": "d"}]);
+    let plain = |name: &str, types: &[&str]| rule(name, types, None, &deliver);
+    let waits = |name: &str, types: &[&str], ends: Option<&[&str]>| {
+        let mut rule = plain(name, types);
+        let unless = ends.map(|ends| json!({"types": ends, "when": null}));
+        rule["after"] = json!({"wait": "5m", "key": "event.subject", "unless": unless});
+        rule
+    };
+    let first = json!([
+        plain("all", &[]),
+        plain("a", &["a"]),
+        plain("a-and-b", &["a", "b", "a"]),
+        waits("a-not-b", &["a"], Some(&["b", "a"])),
+    ]);
+    let second = json!([
+        waits("c", &["c"], None),
+        waits("c-until-anything", &["c"], Some(&[])),
+        plain("b", &["b"]),
+    ]);
+    let mut echoes = route_of("two", &key(), &json!([write_back("d")]), &second);
+    echoes.loop_guard.echo = Some(snapshot::Echo {
+        sent: "request".to_owned(),
+        received: "event.data.text".to_owned(),
+        window: hookswitch_crds::duration::Duration::from_secs(1),
+    });
+    let routes = vec![
+        route_of("one", &key(), &json!([destination("d")]), &first),
+        echoes,
+    ];
+    let config = Config::load(snapshot(1, routes), None).unwrap();
+    let subscription = &config.subscriptions[&key()];
+    for (kind, expected) in [
+        ("a", "all a a-and-b a-not-b echo c-until-anything"),
+        ("b", "all a-and-b a-not-b echo c-until-anything b"),
+        ("c", "all echo c c-until-anything"),
+        ("other", "all echo c-until-anything"),
+        ("", "all echo c-until-anything"),
+    ] {
+        let found = subscription.index.concerned(kind).map(|place| {
+            let route = &subscription.routes[place.route];
+            let rule = place.rule.map(|at| route.rules[at].name.as_str());
+            rule.unwrap_or("echo")
+        });
+        assert_eq!(found.collect::<Vec<_>>().join(" "), expected, "{kind}");
+    }
 }

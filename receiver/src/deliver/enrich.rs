@@ -14,7 +14,8 @@
 //! Invariants:
 //! - A body is rendered once, and what is rendered is durable before it is sent: every attempt sends the same
 //!   bytes, whatever the API says later.
-//! - Headers and secrets are those of the current configuration; template and URLs are the plan's.
+//! - Headers, secrets and word lists are those of the current configuration; template, URLs and redaction
+//!   are the plan's.
 //! - A lane has a runner of its own, and a look-up has turns, a limit and a breaker of its own: one that
 //!   hangs holds up neither another lane nor another look-up.
 //! - Look-ups are repeated after a crash: they ask, and change nothing.

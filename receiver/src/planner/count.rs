@@ -37,7 +37,9 @@ impl Counts {
             if let Some(reason) = unmatched(plan, *disposition) {
                 *counts.unmatched.entry(reason).or_default() += 1;
             }
-            for verdict in &plan.verdicts {
+            let verdicts = plan.verdicts.iter();
+            // Whether a rule that does not name the type is looked at depends on what ends its wait.
+            for verdict in verdicts.filter(|it| it.outcome != Outcome::TypeNotMatched) {
                 let key = (verdict.route.clone(), verdict.rule.clone(), verdict.outcome);
                 *counts.verdicts.entry(key).or_default() += 1;
             }

@@ -439,7 +439,6 @@ async fn events_that_fire_no_rule_are_counted_by_their_reason() {
         [
             r#"hookswitch_rule_verdicts_total{route="support/r",rule="created",verdict="fired"} 1"#,
             r#"hookswitch_rule_verdicts_total{route="support/r",rule="created",verdict="missing_field"} 1"#,
-            r#"hookswitch_rule_verdicts_total{route="support/r",rule="created",verdict="type_not_matched"} 1"#,
         ]
     );
     let state = fixture.store.state();

@@ -257,3 +257,39 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn r55_what_was_looked_up_is_redacted_like_the_event() {
+    let found = json!({
+        "profile": {"name": "Ada", "phone": "+49 30 123456", "mail": "ada@x.example", "n": 1},
+        "orders": [{"note": "call 030 1234567"}, {"note": "x"}],
+        "plan": "gold",
+    });
+    let redactor = redactor(
+        &[
+            "/enriched/profile/n",
+            "/enriched/orders/*/note",
+            "/profile/name",
+            "/enriched/none/x",
+        ],
+        &[Pattern::Phone, Pattern::Email],
+    );
+    assert_eq!(
+        redactor.enriched(&found),
+        json!({
+            "profile": {"name": "Ada", "phone": "[phone]", "mail": "[email]", "n": "[redacted]"},
+            "orders": [{"note": "[redacted]"}, {"note": "[redacted]"}],
+            "plan": "gold",
+        })
+    );
+    let whole = self::redactor(&["/enriched/profile", "/enriched"], &[]);
+    let hidden = json!({"profile": "[redacted]", "orders": "[redacted]", "plan": "[redacted]"});
+    assert_eq!(whole.enriched(&found), hidden);
+    // A pointer means the data as well: nothing slips through where an event has such a member.
+    let mut data = json!({"enriched": {"profile": {"n": 1, "m": 2}}});
+    redactor.redact(&mut data);
+    assert_eq!(
+        data,
+        json!({"enriched": {"profile": {"n": "[redacted]", "m": 2}}})
+    );
+}

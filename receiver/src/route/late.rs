@@ -1,12 +1,15 @@
 //! Bodies that are rendered after the plan, once their look-ups have ended. Pure, like all of routing.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use hookswitch_crds::expression::{self, EvalError, Expression, Scope, Variables};
+use hookswitch_crds::expression::{self, EvalError, Expression, Scope, Variables, WordLists};
 use hookswitch_crds::template::{self, Template};
 use serde_json::Value as Json;
 
 use crate::event::Event;
 use crate::plan::{EchoMark, Unrendered};
+use crate::redact::{Hidden, Redactor};
 
 use super::{render, rules};
 
@@ -36,18 +39,36 @@ pub enum Error {
 }
 
 /// Renders a body with what its look-ups have found: an object with a member for each that did.
+/// `hidden` is what the request hides, and `words` are the lists of the route as they are now.
 ///
 /// # Errors
 /// Where it can't be rendered; another try would not change that.
-pub fn render_late(event: &Event, unrendered: &Unrendered, enriched: &Json) -> Result<Late, Error> {
+pub fn render_late(
+    event: &Event,
+    unrendered: &Unrendered,
+    hidden: Hidden,
+    enriched: &Json,
+    words: Option<&WordLists>,
+) -> Result<Late, Error> {
     let template = Template::compile(&unrendered.body, Scope::Enriched).map_err(Error::Template)?;
-    let attributes = render::expression_event(event);
-    let variables = Variables::new(&attributes);
-    let body = template.render(&variables.with_enriched(enriched))?;
+    let redactor = unrendered.redact.as_ref().map(Redactor::new);
+    let (seen, enriched) = match &redactor {
+        None => (Cow::Borrowed(event), Cow::Borrowed(enriched)),
+        Some(redactor) => (
+            Cow::Owned(redactor.seen(event, hidden)),
+            Cow::Owned(redactor.enriched(enriched)),
+        ),
+    };
+    let attributes = render::expression_event(&seen);
+    let body = template.render(&variables(&attributes, words).with_enriched(&enriched))?;
     let (mut echo, mut no_mark) = (None, None);
     if let Some(guard) = &unrendered.echo {
         let sent = Expression::compile(&guard.sent, Scope::Sent).map_err(Error::Echo)?;
-        match rules::digest(&sent, &variables.with_request(&body)) {
+        let marked = match &redactor {
+            None => attributes,
+            Some(_) => render::marked_event(event, attributes.get("data")),
+        };
+        match rules::digest(&sent, &variables(&marked, words).with_request(&body)) {
             Ok(key) => {
                 echo = Some(EchoMark {
                     key,
@@ -59,8 +80,16 @@ pub fn render_late(event: &Event, unrendered: &Unrendered, enriched: &Json) -> R
         }
     }
     Ok(Late {
-        body: render::late(event, unrendered.enveloped, &body),
+        body: render::late(&seen, unrendered.enveloped, &body),
         echo,
         no_mark,
     })
+}
+
+fn variables<'a>(event: &'a Json, words: Option<&WordLists>) -> Variables<'a> {
+    let variables = Variables::new(event);
+    match words {
+        Some(words) => variables.with_words(words),
+        None => variables,
+    }
 }

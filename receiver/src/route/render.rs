@@ -38,6 +38,16 @@ pub(super) fn expression_event(event: &Event) -> Json {
     Json::Object(attributes)
 }
 
+/// The event that the mark of a redacted write-back is made of: the event that it causes has the data
+/// that was sent, and attributes that are never sent.
+pub(super) fn marked_event(original: &Event, seen: Option<&Json>) -> Json {
+    let mut event = expression_event(original);
+    if let (Some(attributes), Some(data)) = (event.as_object_mut(), seen) {
+        attributes.insert("data".to_owned(), data.clone());
+    }
+    event
+}
+
 fn data(event: &Event) -> Option<Json> {
     serde_json::from_slice(&event.body).ok()
 }
@@ -91,6 +101,7 @@ pub(super) fn request(
 pub(super) fn unrendered(
     destination: &Destination,
     address: Option<String>,
+    hidden: Hidden,
     body: &Unrendered,
 ) -> FrozenRequest {
     let format = destination.http.format;
@@ -101,7 +112,7 @@ pub(super) fn unrendered(
         kind: destination.kind,
         method: destination.http.method.clone(),
         content_type: content_type.to_owned(),
-        hidden: Hidden::default(),
+        hidden,
         cloud_event_headers: format == Format::CloudEventsBinary,
         address,
         body: FrozenBody::Unrendered(Bytes::from(body)),

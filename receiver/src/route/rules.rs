@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::plan::{
     EchoMark, FrozenBody, FrozenRequest, Lane, LookUp, Outcome, Unrendered, UnrenderedEcho, Verdict,
 };
+use crate::redact::Hidden;
 use crate::store::StoredEvent;
 
 use super::stateful::Stateful;
@@ -53,13 +54,18 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Fills the draft in: verdicts, deliveries and what the guard is to be asked.
+/// Fills the draft in: verdicts, deliveries and what the guard is to be asked. Rules that the event's type
+/// does not concern are not looked at.
 pub(super) fn decide(subscription: &Subscription, stored: &StoredEvent, draft: &mut Draft) {
     let event = &stored.event;
     let mut needs_event = false;
     let json = OnceCell::new();
     let facts = Facts::new(event, &subscription.spec.fields, &json);
-    for route in &subscription.routes {
+    let mut places = subscription.index.concerned(&event.r#type).peekable();
+    while let Some(at) = places.peek().map(|place| place.route) {
+        let Some(route) = subscription.routes.get(at) else {
+            break;
+        };
         let mut decided = RouteDraft {
             route: Arc::clone(route),
             echo_key: None,
@@ -69,7 +75,13 @@ pub(super) fn decide(subscription: &Subscription, stored: &StoredEvent, draft: &
         };
         let begin = draft.verdicts.len();
         let of_route = OnceCell::new();
-        for (place, rule) in route.rules.iter().enumerate() {
+        while let Some(place) = places.next_if(|place| place.route == at) {
+            let Some((place, rule)) = place
+                .rule
+                .and_then(|place| Some((place, route.rules.get(place)?)))
+            else {
+                continue;
+            };
             let mut stateful = Stateful::of(place);
             let mut verdict =
                 decide_rule(route, rule, &facts, &mut decided.deliveries, &mut stateful);
@@ -166,11 +178,10 @@ fn decide_rule(
         };
         if let Some(enriched) = &entry.enriched {
             let mut draft = broken_draft(facts, rule, entry);
-            match address(route, entry, facts) {
-                Ok(address) => {
-                    let detail = &mut verdict.detail;
-                    let body = unrendered(route, rule, facts, entry, enriched, detail);
-                    draft.request = Some(render::unrendered(destination, address, &body));
+            let place = (route, rule, entry);
+            match freeze_late(place, enriched, facts, &mut verdict.detail) {
+                Ok(request) => {
+                    draft.request = Some(request);
                     draft.once = claim;
                 }
                 Err(error) => {
@@ -251,14 +262,38 @@ fn broken_draft(facts: &Facts<'_>, rule: &config::Rule, entry: &config::Deliver)
     }
 }
 
-/// A body whose look-ups are still to be made. A URL that the event has no value for
-/// is a failed look-up, and is noted.
-fn unrendered(
-    route: &config::Route,
-    rule: &config::Rule,
-    facts: &Facts<'_>,
-    entry: &config::Deliver,
+/// A delivery of a rule.
+type Place<'a> = (&'a config::Route, &'a config::Rule, &'a config::Deliver);
+
+/// A request whose body is rendered once its look-ups have ended.
+fn freeze_late(
+    place: Place<'_>,
     enriched: &config::Enriched,
+    facts: &Facts<'_>,
+    detail: &mut Option<String>,
+) -> Result<FrozenRequest, EvalError> {
+    let (route, _, entry) = place;
+    let (address, hidden) = match &entry.redact {
+        None => (address(route, entry, facts)?, Hidden::default()),
+        Some(redactor) => {
+            let (event, hidden) = redactor.event(facts.event, facts.fields);
+            let json = OnceCell::new();
+            let seen = Facts::new(&event, facts.fields, &json);
+            (address(route, entry, &seen)?, hidden)
+        }
+    };
+    let body = unrendered(place, enriched, facts, detail);
+    let destination = &entry.destination;
+    Ok(render::unrendered(destination, address, hidden, &body))
+}
+
+/// A body whose look-ups are still to be made. A URL that the event has no value for
+/// is a failed look-up, and is noted. What is asked is asked about the event as it came: redaction is of
+/// what the destination sees.
+fn unrendered(
+    (route, rule, entry): Place<'_>,
+    enriched: &config::Enriched,
+    facts: &Facts<'_>,
     detail: &mut Option<String>,
 ) -> Unrendered {
     let look_ups = enriched.look_ups.iter().filter_map(|place| {
@@ -283,8 +318,8 @@ fn unrendered(
             sent: echo.sent.clone(),
             window: echo.window,
         }),
+        redact: entry.destination.redact.clone(),
         tries: 0,
-        failed: None,
     }
 }
 
@@ -359,11 +394,7 @@ fn sent_mark(
     let key = if std::ptr::eq(seen.event, original) {
         digest(&echo.sent, &seen.variables(route).with_request(request))?
     } else {
-        let mut event = render::expression_event(original);
-        if let (Some(attributes), Some(data)) = (event.as_object_mut(), data) {
-            attributes.insert("data".to_owned(), data.clone());
-        }
-        let json = OnceCell::from(event);
+        let json = OnceCell::from(render::marked_event(original, data));
         let marked = Facts::new(original, seen.fields, &json);
         digest(&echo.sent, &marked.variables(route).with_request(request))?
     };

@@ -100,6 +100,7 @@ pub(super) fn decide<'a>(
 ) -> Decided<'a> {
     let mut decided = Decided::default();
     let event = draft.event.as_ref();
+    let words = route.route.words.as_ref();
     for stateful in &route.stateful {
         let Some(rule) = route.route.rules.get(stateful.place) else {
             continue;
@@ -112,7 +113,7 @@ pub(super) fn decide<'a>(
             continue;
         };
         if let (Some(stop), Some(after)) = (&stateful.stop, &rule.after)
-            && let Some(said) = stop.apply(after, event, draft.accepted_at, overlay, plan)
+            && let Some(said) = stop.apply((after, words), event, draft.accepted_at, overlay, plan)
         {
             rules::note(&mut verdict.detail, said);
         }
@@ -128,7 +129,7 @@ pub(super) fn decide<'a>(
             }
         }
         if let (Some(start), Some(after)) = (&stateful.start, &rule.after) {
-            match start.check(after, event, draft.accepted_at, overlay) {
+            match start.check((after, words), event, draft.accepted_at, overlay) {
                 Ok(()) => drop(decided.starts.insert(&rule.name, start)),
                 Err(outcome) => {
                     verdict.outcome = outcome;

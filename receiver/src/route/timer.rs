@@ -24,7 +24,7 @@
 
 use std::sync::Arc;
 
-use hookswitch_crds::expression::{EvalError, Variables};
+use hookswitch_crds::expression::{EvalError, Variables, WordLists};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{self, Subscription};
@@ -119,7 +119,7 @@ impl Stop {
     /// Cancels what the event cancels. Gives what there is to say about it.
     pub(super) fn apply(
         &self,
-        after: &config::After,
+        (after, words): (&config::After, Option<&WordLists>),
         event: Option<&Arc<StoredEvent>>,
         accepted_at: Timestamp,
         overlay: &mut Overlay,
@@ -132,7 +132,7 @@ impl Stop {
         };
         let first = known.as_ref().and_then(|known| known.event.as_ref());
         let holds = |first: Option<&Arc<StoredEvent>>| {
-            self.decided || unless_holds(after, event, first).unwrap_or(false)
+            self.decided || unless_holds(after, words, event, first).unwrap_or(false)
         };
         let mut said = None;
         let next = match state {
@@ -196,7 +196,7 @@ impl Start {
     /// Whether the wait may start, and if not, why not.
     pub(super) fn check(
         &self,
-        after: &config::After,
+        (after, words): (&config::After, Option<&WordLists>),
         event: Option<&Arc<StoredEvent>>,
         accepted_at: Timestamp,
         overlay: &Overlay,
@@ -210,7 +210,7 @@ impl Start {
                 WaitState::Seen { .. } if self.at < at => {
                     let seen = known.and_then(|known| known.event.as_ref());
                     // The seen event is the later one here, whatever came in first.
-                    if unless_holds(after, seen, event).unwrap_or(false) {
+                    if unless_holds(after, words, seen, event).unwrap_or(false) {
                         Err(Outcome::CancelledBefore)
                     } else {
                         Ok(())
@@ -256,6 +256,7 @@ impl Start {
 /// `unless.when` over a later event and the first one; `None` where it can't be told.
 fn unless_holds(
     after: &config::After,
+    words: Option<&WordLists>,
     later: Option<&Arc<StoredEvent>>,
     first: Option<&Arc<StoredEvent>>,
 ) -> Option<bool> {
@@ -263,6 +264,10 @@ fn unless_holds(
     let later = render::expression_event(&later?.event);
     let first = render::expression_event(&first?.event);
     let variables = Variables::new(&later).with_first(&first);
+    let variables = match words {
+        Some(words) => variables.with_words(words),
+        None => variables,
+    };
     when.evaluate_bool(&variables).ok()
 }
 

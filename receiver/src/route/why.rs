@@ -2,14 +2,16 @@
 //! of it is done when an event is planned.
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 
 use hookswitch_crds::expression::{EvalError, Expression, Scope, Variables, WordLists, conjuncts};
+use hookswitch_crds::key::ObjectKey;
 use serde_json::Value as Json;
 
 use super::render;
-use crate::config::Rule;
+use crate::config::{Route, Rule, Subscription};
 use crate::event::Event;
-use crate::plan::Outcome;
+use crate::plan::{Outcome, Verdict};
 
 /// One part of a condition; all must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,22 @@ pub struct Part {
     pub text: String,
     /// What it says of the event; an error's text holds nothing of the event.
     pub value: Result<bool, String>,
+}
+
+/// The rules of a subscription that a plan has no verdict of, in their order: they did not name the
+/// event's type, or were not there when it was planned.
+pub fn unnamed<'a>(
+    subscription: &'a Subscription,
+    verdicts: &[Verdict],
+) -> impl Iterator<Item = (&'a Route, &'a Rule)> {
+    let known: HashSet<(&ObjectKey, &str)> = verdicts
+        .iter()
+        .map(|verdict| (&verdict.route, verdict.rule.as_str()))
+        .collect();
+    let routes = subscription.routes.iter();
+    routes
+        .flat_map(|route| route.rules.iter().map(move |rule| (&**route, rule)))
+        .filter(move |(route, rule)| !known.contains(&(&route.spec.origin.key, rule.name.as_str())))
 }
 
 /// An event, to be asked of several rules.

@@ -52,6 +52,28 @@ pub struct VerdictQuery {
     pub rule: Option<String>,
     /// The decision.
     pub outcome: Option<Outcome>,
+    /// Rules that no plan has a verdict of where they do not name the event's type. One of them
+    /// matches as well.
+    pub unnamed: Vec<Unnamed>,
+}
+
+/// A rule that names types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unnamed {
+    /// The subscriptions whose events it is asked of.
+    pub subscriptions: Vec<ObjectKey>,
+    /// The types.
+    pub types: Vec<String>,
+    /// The snapshot's sequence since which it is so.
+    pub since: u64,
+}
+
+impl Unnamed {
+    fn matches(&self, head: &EventHead, plan: &PlanRecord) -> bool {
+        self.since <= plan.sequence
+            && self.subscriptions.contains(&head.subscription)
+            && !self.types.contains(&head.r#type)
+    }
 }
 
 impl VerdictQuery {
@@ -61,16 +83,18 @@ impl VerdictQuery {
         *self == Self::default()
     }
 
-    /// Whether one of the plan's verdicts matches.
+    /// Whether one of the plan's verdicts matches, or that a rule does not name the event's type.
     #[must_use]
-    pub fn matches(&self, plan: Option<&PlanRecord>) -> bool {
+    pub fn matches(&self, head: &EventHead, plan: Option<&PlanRecord>) -> bool {
         self.is_any()
             || plan.is_some_and(|plan| {
-                plan.verdicts.iter().any(|verdict| {
+                let mut verdicts = plan.verdicts.iter();
+                let routed = head.disposition == Disposition::Route;
+                verdicts.any(|verdict| {
                     self.route.as_ref().is_none_or(|it| *it == verdict.route)
                         && self.rule.as_ref().is_none_or(|it| *it == verdict.rule)
                         && self.outcome.is_none_or(|it| it == verdict.outcome)
-                })
+                }) || (routed && self.unnamed.iter().any(|rule| rule.matches(head, plan)))
             })
     }
 }

@@ -24,7 +24,7 @@
 //!   lies together, in accept order.
 //! - Times are microseconds since 1970; finer ones are rounded down.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -32,6 +32,7 @@ use std::thread::JoinHandle;
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
+use prometheus::IntCounter;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -46,8 +47,8 @@ use self::state::{Shared, State, lock};
 use self::writer::{Operation, Reply, Writer, closed_error};
 use super::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats, TimersDue,
-    Waiting,
+    Pending, PlanRecord, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats,
+    TimersDue, Waiting,
 };
 use crate::metrics::Metrics;
 use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
@@ -94,6 +95,35 @@ pub struct Embedded {
     writer: Mutex<Option<JoinHandle<()>>>,
     shared: Arc<Shared>,
     crumb: Crumb,
+    damaged: Damaged,
+}
+
+/// Rows that were found damaged. Plans are counted once each: they are read whenever somebody asks.
+#[derive(Debug)]
+struct Damaged {
+    memories: IntCounter,
+    timers: IntCounter,
+    plans: IntCounter,
+    seen: Mutex<HashSet<u64>>,
+}
+
+/// Damaged plans that are told apart; beyond that the disk is what matters.
+const DAMAGED: usize = 10_000;
+
+impl Damaged {
+    fn note<'a>(&self, plans: impl Iterator<Item = (u64, Option<&'a PlanRecord>)>) {
+        for (seq, _) in plans.filter(|(_, plan)| plan.is_some_and(|plan| plan.damaged)) {
+            let mut seen = lock(&self.seen);
+            if seen.len() < DAMAGED && seen.insert(seq) {
+                self.plans.inc();
+            }
+        }
+    }
+
+    fn note_histories<'a>(&self, histories: impl IntoIterator<Item = &'a History>) {
+        let plans = histories.into_iter();
+        self.note(plans.map(|history| (history.event.seq, history.plan.as_ref())));
+    }
 }
 
 impl Embedded {
@@ -146,6 +176,12 @@ impl Embedded {
             writer: Mutex::new(Some(writer)),
             shared,
             crumb,
+            damaged: Damaged {
+                memories: metrics.store_damaged_rows.with_label_values(&["memory"]),
+                timers: metrics.store_damaged_rows.with_label_values(&["timer"]),
+                plans: metrics.store_damaged_rows.with_label_values(&["plan"]),
+                seen: Mutex::default(),
+            },
         })
     }
 
@@ -277,7 +313,13 @@ impl Store for Embedded {
         keys: Vec<MemoryKey>,
     ) -> Pending<'_, Vec<Option<Recalled>>> {
         let subscription = subscription.clone();
-        Box::pin(self.read(move |connection| memory::recall(connection, &subscription, &keys)))
+        Box::pin(async move {
+            let read =
+                self.read(move |connection| memory::recall(connection, &subscription, &keys));
+            let (recalled, damaged) = read.await?;
+            self.damaged.memories.inc_by(damaged);
+            Ok(recalled)
+        })
     }
 
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()> {
@@ -293,9 +335,17 @@ impl Store for Embedded {
         limit: usize,
     ) -> Pending<'_, TimersDue> {
         let subscription = subscription.clone();
-        Box::pin(
-            self.read(move |connection| timer::due(connection, &subscription, now, since, limit)),
-        )
+        Box::pin(async move {
+            let (due, damaged) = self
+                .read(move |connection| timer::due(connection, &subscription, now, since, limit))
+                .await?;
+            if !damaged.is_empty() {
+                self.damaged.timers.inc_by(codec::counted(damaged.len()));
+                self.ask(|reply| Operation::CondemnTimers(damaged, reply))
+                    .await?;
+            }
+            Ok(due)
+        })
     }
 
     fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()> {
@@ -346,11 +396,21 @@ impl Store for Embedded {
     }
 
     fn scan(&self, after: u64, limit: usize) -> Pending<'_, Vec<History>> {
-        Box::pin(self.read(move |connection| read::scan(connection, after, limit)))
+        Box::pin(async move {
+            let read = self.read(move |connection| read::scan(connection, after, limit));
+            let found = read.await?;
+            self.damaged.note_histories(&found);
+            Ok(found)
+        })
     }
 
     fn history(&self, uid: Uuid) -> Pending<'_, Option<History>> {
-        Box::pin(self.read(move |connection| read::history(connection, uid)))
+        Box::pin(async move {
+            let read = self.read(move |connection| read::history(connection, uid));
+            let found = read.await?;
+            self.damaged.note_histories(&found);
+            Ok(found)
+        })
     }
 
     fn lanes(&self) -> Pending<'_, Vec<LaneStats>> {

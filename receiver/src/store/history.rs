@@ -30,8 +30,10 @@ pub struct PlanRecord {
     pub planned_at: Timestamp,
     /// Each rule's verdict.
     pub verdicts: Vec<Verdict>,
-    /// What the loop guard found.
+    /// What the loop guard found, when the event was planned and when its timers fired.
     pub suppressions: Vec<Suppression>,
+    /// Its row is damaged: it is told as far as it can be read.
+    pub damaged: bool,
 }
 
 /// What is kept of a delivery.
@@ -43,8 +45,11 @@ pub struct DeliveryRecord {
     pub lane: Lane,
     /// The rule.
     pub rule: String,
-    /// What every attempt sends; `None` where it could not be rendered.
+    /// What every attempt sends; `None` where it could not be rendered. While its look-ups are to be made
+    /// its body is [`crate::plan::FrozenBody::Unrendered`].
     pub request: Option<FrozenRequest>,
+    /// What came of its look-ups, the last time they were made.
+    pub look_ups: Vec<LookUpRecord>,
     /// When it was planned, or replayed, or retried last.
     pub planned_at: Timestamp,
     /// Where it stands.
@@ -79,6 +84,15 @@ pub enum DeliveryState {
     Delivered,
     /// Given up.
     Dead(DeadReason),
+}
+
+/// What came of a look-up of a delivery's body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookUpRecord {
+    /// Its name in the rule.
+    pub name: String,
+    /// Why it failed, as a bounded label; `None` where it has found something.
+    pub failed: Option<String>,
 }
 
 /// An attempt.

@@ -2,6 +2,7 @@
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::plan::{Scope, StoredTimer};
 
@@ -63,6 +64,8 @@ pub enum TimerState {
     Cancelled {
         /// When that one was planned.
         at: Timestamp,
+        /// What we call it; `None` where it is not kept any more.
+        by: Option<Uuid>,
     },
     /// Its rule was removed, or changed to wait for something else.
     Removed {

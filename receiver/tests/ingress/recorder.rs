@@ -4,15 +4,9 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_receiver::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
-use hookswitch_receiver::store::{
-    Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats, TimersDue,
-    Waiting,
-};
+use hookswitch_receiver::store::{Accepted, Error, NewEvent, Pending, Store};
 use jiff::Timestamp;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 /// What ingress asks of a store; the rest is not for it to call.
 pub(crate) struct Recorder {
@@ -102,106 +96,8 @@ impl Store for Recorder {
         Box::pin(async move { Ok(seen) })
     }
 
-    fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>> {
-        unimplemented!()
-    }
-
-    fn unplanned(&self, _: &ObjectKey, _: usize) -> Pending<'_, (u64, Vec<StoredEvent>)> {
-        unimplemented!()
-    }
-
-    fn waiting(&self) -> Pending<'_, Vec<Waiting>> {
-        unimplemented!()
-    }
-
-    fn guard(&self, _: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {
-        unimplemented!()
-    }
-
-    fn recall(&self, _: &ObjectKey, _: Vec<MemoryKey>) -> Pending<'_, Vec<Option<Recalled>>> {
-        unimplemented!()
-    }
-
-    fn timers_due(
-        &self,
-        _: &ObjectKey,
-        _: Timestamp,
-        _: Timestamp,
-        _: usize,
-    ) -> Pending<'_, TimersDue> {
-        unimplemented!()
-    }
-
-    fn fire(&self, _: &ObjectKey, _: u64, _: Vec<Firing>) -> Pending<'_, ()> {
-        unimplemented!()
-    }
-
-    fn timers(&self) -> Pending<'_, Vec<TimerStats>> {
-        unimplemented!()
-    }
-
-    fn remove_timers(&self, _: &ObjectKey, _: &Scope, _: Timestamp) -> Pending<'_, RemovedTimers> {
-        unimplemented!()
-    }
-
-    fn plan(&self, _: &ObjectKey, _: u64, _: Vec<Plan>) -> Pending<'_, ()> {
-        unimplemented!()
-    }
-
-    fn due(&self, _: &Lane, _: Timestamp, _: usize) -> Pending<'_, Due> {
-        unimplemented!()
-    }
-
-    fn unrendered(&self, _: &Lane, _: Timestamp, _: usize) -> Pending<'_, Due> {
-        unimplemented!()
-    }
-
-    fn render(&self, _: Vec<Render>) -> Pending<'_, Vec<bool>> {
-        unimplemented!()
-    }
-
-    fn claim(&self, _: Vec<Claim>) -> Pending<'_, Vec<bool>> {
-        unimplemented!()
-    }
-
-    fn finish(&self, _: Vec<Finish>) -> Pending<'_, Vec<bool>> {
-        unimplemented!()
-    }
-
-    fn scan(&self, _: u64, _: usize) -> Pending<'_, Vec<History>> {
-        unimplemented!()
-    }
-
-    fn history(&self, _: Uuid) -> Pending<'_, Option<History>> {
-        unimplemented!()
-    }
-
-    fn lanes(&self) -> Pending<'_, Vec<LaneStats>> {
-        unimplemented!()
-    }
-
-    fn purge(
-        &self,
-        _: Timestamp,
-        _: Vec<(ObjectKey, Retention)>,
-        _: Retention,
-    ) -> Pending<'_, Purged> {
-        unimplemented!()
-    }
-
-    fn planning(&self, _: &[u64]) -> Result<(), Error> {
-        unimplemented!()
-    }
-
-    fn suspects(&self) -> Vec<(u64, u32)> {
-        unimplemented!()
-    }
-
-    fn health(&self) -> Result<(), Error> {
-        unimplemented!()
-    }
-
-    fn close(&self) -> Pending<'_, ()> {
-        unimplemented!()
-    }
+    hookswitch_receiver::unused_operations!(
+        unplanned_subscriptions unplanned waiting guard recall plan timers_due fire timers remove_timers
+        due unrendered render claim finish scan history lanes purge planning suspects health close
+    );
 }

@@ -1,16 +1,19 @@
 //! Rows that are damaged: each is set aside by itself and said, and the others go on.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use hookswitch_receiver::event::Disposition;
-use hookswitch_receiver::plan::DeadReason;
+use hookswitch_receiver::plan::{
+    DeadReason, Memory, MemoryKey, NewTimer, Outcome, Part, Remember, Scope, Verdict, WaitState,
+};
 use hookswitch_receiver::store::archive::{Archive as _, DeadQuery, EventQuery, From};
 use hookswitch_receiver::store::embedded::FILE;
 use hookswitch_receiver::store::{DeliveryState, Next, Store};
 use rusqlite::Connection;
 
 use crate::support::{
-    accept, at, claim, delivery, event, finish, keep_nothing, key, lane, open, plan,
+    accept, at, claim, delivery, event, finish, keep_nothing, key, lane, open, open_measured, plan,
 };
 
 /// Changes rows behind the store's back, while it is closed.
@@ -200,4 +203,183 @@ async fn what_waits_is_told_by_subscription_and_since_when_it_is_gone() {
     let both = vec![(key("a"), keep_nothing()), (key("b"), keep_nothing())];
     store.purge(at(40), both, keep_nothing()).await.unwrap();
     assert_eq!(told(store.waiting().await.unwrap()), [a(None), b(None)]);
+}
+
+#[tokio::test]
+async fn a_damaged_plan_is_told_as_far_as_it_can_be_read_and_hides_no_other() {
+    for (sql, sequence) in [
+        ("UPDATE plan SET verdicts = '[' WHERE seq = 1", 7),
+        (
+            "UPDATE plan SET suppressions = CAST(x'ff' AS TEXT) WHERE seq = 1",
+            7,
+        ),
+        (
+            "UPDATE verdicts SET list = '{}' WHERE id = (SELECT verdicts FROM plan WHERE seq = 1)",
+            7,
+        ),
+        (
+            "UPDATE plan SET planned_at = 9223372036854775807 WHERE seq = 1",
+            7,
+        ),
+        (
+            "UPDATE plan SET suppressions = '{' WHERE seq = 1; UPDATE plan SET sequence = -1 WHERE seq = 1",
+            0,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        for seq in 1..=2 {
+            accept(&store, event("a", &seq.to_string(), "{}", 0)).await;
+            let mut planned = plan(seq, 0, vec![delivery("crm", seq)]);
+            planned.verdicts.push(Verdict {
+                route: key("route"),
+                rule: format!("rule {seq}"),
+                outcome: Outcome::Fired,
+                detail: None,
+            });
+            store.plan(&key("a"), seq - 1, vec![planned]).await.unwrap();
+        }
+        store.close().await.unwrap();
+        drop(store);
+        tamper(dir.path(), sql);
+
+        let (store, metrics) = open_measured(dir.path());
+        let histories = store.scan(0, 10).await.unwrap();
+        let plans: Vec<_> = histories
+            .iter()
+            .map(|history| history.plan.as_ref().unwrap())
+            .collect();
+        assert_eq!((plans[0].damaged, plans[1].damaged), (true, false), "{sql}");
+        assert_eq!(plans[0].sequence, sequence, "{sql}");
+        assert_eq!(plans[1].verdicts[0].rule, "rule 2");
+        assert_eq!(histories[0].deliveries.len(), 1, "{sql}");
+        let uid = histories[0].event.event.uid;
+        assert!(
+            store
+                .history(uid)
+                .await
+                .unwrap()
+                .unwrap()
+                .plan
+                .unwrap()
+                .damaged
+        );
+        for from in [From::After(0), From::Before(u64::MAX)] {
+            let page = store.events(EventQuery::default(), from, 10).await.unwrap();
+            assert_eq!(page.found.len(), 2, "{sql}");
+        }
+        // However often it is read it is one row.
+        let damaged = metrics.store_damaged_rows.with_label_values(&["plan"]);
+        assert_eq!(damaged.get(), 1, "{sql}");
+        assert!(store.health().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_is_remembered_and_damaged_is_forgotten_so_that_planning_goes_on() {
+    for (sql, damaged) in [
+        ("UPDATE memory SET kind = 99", 1),
+        ("UPDATE memory SET until = 9223372036854775000", 1),
+        // The wait itself is whole: only the event that it began with is not.
+        (
+            "UPDATE memory SET kind = 2, value = 1; UPDATE event SET body = x'00' WHERE seq = 1",
+            0,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        accept(&store, event("a", "1", "{}", 0)).await;
+        let scope = Scope {
+            route: key("route"),
+            rule: "rule".to_owned(),
+            part: Part::Transition,
+        };
+        let known = MemoryKey::new(&Arc::new(scope), "key");
+        let mut planned = plan(1, 0, Vec::new());
+        planned.remember.push(Remember {
+            key: known.clone(),
+            memory: Memory::State {
+                rank: 1,
+                at: at(0),
+                reopened: None,
+            },
+            until: at(100),
+        });
+        store.plan(&key("a"), 0, vec![planned]).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        tamper(dir.path(), sql);
+        let (store, metrics) = open_measured(dir.path());
+        let recalled = store.recall(&key("a"), vec![known]).await.unwrap();
+        assert_eq!(recalled[0].is_none(), damaged == 1, "{sql}");
+        let counted = metrics.store_damaged_rows.with_label_values(&["memory"]);
+        assert_eq!(counted.get(), damaged, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_damaged_timer_is_dead_and_the_others_fire() {
+    for sql in [
+        "UPDATE timer SET once = '[' WHERE seq = 1",
+        "UPDATE timer SET key = x'00' WHERE seq = 1",
+        "UPDATE delivery SET id = x'00' WHERE key = (SELECT min(key) FROM delivery)",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let scope = Arc::new(Scope {
+            route: key("route"),
+            rule: "rule".to_owned(),
+            part: Part::After(1),
+        });
+        for seq in 1..=2 {
+            accept(&store, event("a", &seq.to_string(), "{}", 0)).await;
+            let mut waits = delivery("crm", seq);
+            waits.waits_until = Some(at(10));
+            let mut planned = plan(seq, 0, vec![waits]);
+            let memory = MemoryKey::new(&scope, &seq.to_string());
+            planned.remember.push(Remember {
+                key: memory.clone(),
+                memory: Memory::Wait {
+                    state: WaitState::Pending { seq },
+                    at: at(0),
+                },
+                until: jiff::Timestamp::MAX,
+            });
+            planned.timers.push(NewTimer {
+                key: memory,
+                at: at(0),
+                due: at(10),
+                once: Vec::new(),
+            });
+            store.plan(&key("a"), seq - 1, vec![planned]).await.unwrap();
+        }
+        store.close().await.unwrap();
+        drop(store);
+        tamper(dir.path(), sql);
+        let (store, metrics) = open_measured(dir.path());
+        let due = || store.timers_due(&key("a"), at(11), at(-100), 10);
+        for _ in 0..2 {
+            let seqs: Vec<_> = due()
+                .await
+                .unwrap()
+                .timers
+                .iter()
+                .map(|it| it.id.seq)
+                .collect();
+            assert_eq!(seqs, [2], "{sql}");
+        }
+        let counted = metrics.store_damaged_rows.with_label_values(&["timer"]);
+        assert_eq!(counted.get(), 1, "{sql}: it is said once");
+        assert_eq!(store.timers().await.unwrap()[0].pending, 1, "{sql}");
+        let lanes = store.lanes().await.unwrap();
+        assert_eq!((lanes[0].pending, lanes[0].dead), (0, 1), "{sql}");
+        let history = store.scan(0, 1).await.unwrap().remove(0);
+        let state = DeliveryState::Dead(DeadReason::Damaged);
+        assert_eq!(history.deliveries[0].state, state, "{sql}");
+        let keys = [1, 2].map(|seq: u64| MemoryKey::new(&scope, &seq.to_string()));
+        let recalled = store.recall(&key("a"), keys.to_vec()).await.unwrap();
+        let known: Vec<_> = recalled.iter().map(Option::is_some).collect();
+        assert_eq!(known, [false, true], "{sql}: its key is free");
+        assert!(store.health().is_ok());
+    }
 }

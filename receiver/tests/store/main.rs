@@ -19,6 +19,8 @@ mod model_archive;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod remembered;
+#[cfg(test)]
 mod size;
 #[cfg(test)]
 mod support;

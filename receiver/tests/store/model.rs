@@ -7,14 +7,15 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::event::Disposition;
 use hookswitch_receiver::plan::{Lane, MemoryKey, NewDelivery, Plan, Recalled, TimerId};
 use hookswitch_receiver::store::{
-    Accepted, AttemptRecord, Claim, DeliveryRecord, DeliveryState, Due, Finish, GuardAnswer,
-    GuardQuestion, History, LaneStats, NewEvent, Next, PlanRecord, Purged, Retention,
-    StoredDelivery, StoredEvent, TimerRecord, TimerState, delivery_bytes, event_bytes,
+    Accepted, AttemptRecord, Claim, DeliveryState, Due, Finish, GuardAnswer, GuardQuestion,
+    MEMORY_BYTES, NewEvent, Next, PlanRecord, Purged, Retention, StoredDelivery, StoredEvent,
+    TimerState, delivery_bytes, event_bytes,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
 
 mod timers;
+mod told;
 
 use timers::Timer;
 
@@ -135,6 +136,14 @@ impl Model {
             }
         }
         let bytes = event_bytes(event);
+        if self.used(&event.subscription) + bytes > new.quota && bytes <= new.quota {
+            let waiting = self.unplanned(&event.subscription);
+            let oldest = waiting.first().map(|oldest| oldest.event.accepted_at);
+            let before = oldest.map_or(event.accepted_at, |it| it.min(event.accepted_at));
+            self.memories.retain(|(subscription, _), recalled| {
+                *subscription != event.subscription || recalled.until > before
+            });
+        }
         loop {
             let used = self.used(&event.subscription);
             if used + bytes <= new.quota {
@@ -188,11 +197,16 @@ impl Model {
     }
 
     pub(crate) fn used(&self, subscription: &ObjectKey) -> u64 {
-        self.events
+        let memories = self.memories.keys();
+        let memories = memories.filter(|(whose, _)| whose == subscription).count();
+        let memories = u64::try_from(memories).unwrap() * MEMORY_BYTES;
+        let events: u64 = self
+            .events
             .values()
             .filter(|kept| kept.event.event.subscription == *subscription)
             .map(Kept::bytes)
-            .sum()
+            .sum();
+        events + memories
     }
 
     pub(crate) fn planned(&self, subscription: &ObjectKey) -> u64 {
@@ -256,7 +270,8 @@ impl Model {
         }
         for id in &plan.cancelled {
             let at = plan.planned_at;
-            self.end_timer(subscription, id, TimerState::Cancelled { at }, at);
+            let by = Some(self.events[&plan.seq].event.event.uid);
+            self.end_timer(subscription, id, TimerState::Cancelled { at, by }, at);
             let kept = self.events.get_mut(&id.seq).unwrap();
             kept.deliveries.retain(|delivery| !delivery.waits());
         }
@@ -288,6 +303,7 @@ impl Model {
             planned_at: plan.planned_at,
             verdicts: plan.verdicts,
             suppressions: plan.suppressions,
+            damaged: false,
         });
     }
 
@@ -418,6 +434,14 @@ impl Model {
         retention: impl Fn(&ObjectKey) -> Retention,
     ) -> Purged {
         let mut purged = Purged::default();
+        // What an event that waits for its plan may ask for is kept, for a day.
+        let mut events = self.events.values();
+        let waiting = events.find(|kept| kept.plan.is_none());
+        let oldest = waiting.map(|kept| kept.event.event.accepted_at);
+        let before = oldest
+            .map_or(now, |oldest| oldest.min(now))
+            .max(now - jiff::SignedDuration::from_hours(24));
+        self.memories.retain(|_, recalled| recalled.until > before);
         for kept in self.events.values_mut() {
             let keep = retention(&kept.event.event.subscription).dead_letters;
             let before = kept.deliveries.len();
@@ -448,41 +472,6 @@ impl Model {
                 delivery.interrupted = true;
             }
         }
-    }
-
-    pub(crate) fn histories(&self) -> Vec<History> {
-        self.events
-            .values()
-            .map(|kept| History {
-                event: kept.event.clone(),
-                plan: kept.plan.clone(),
-                deliveries: kept
-                    .deliveries
-                    .iter()
-                    .map(|delivery| DeliveryRecord {
-                        id: delivery.new.id,
-                        lane: delivery.new.lane.clone(),
-                        rule: delivery.new.rule.clone(),
-                        request: delivery.new.request.clone(),
-                        planned_at: delivery.planned_at,
-                        state: delivery.state,
-                        attempts: delivery.records.clone(),
-                    })
-                    .collect(),
-                timers: self
-                    .timers
-                    .iter()
-                    .filter(|timer| timer.id.seq == kept.event.seq)
-                    .map(|timer| TimerRecord {
-                        route: timer.id.scope.route.clone(),
-                        rule: timer.id.scope.rule.clone(),
-                        at: timer.at,
-                        due: timer.due,
-                        state: timer.state,
-                    })
-                    .collect(),
-            })
-            .collect()
     }
 
     pub(crate) fn due(&self, lane: &Lane, now: Timestamp) -> Due {
@@ -540,32 +529,5 @@ impl Model {
             marks: marks.into_iter().map(|mark| mark.id).take(64).collect(),
             write_backs: u32::try_from(write_backs).unwrap(),
         }
-    }
-
-    pub(crate) fn lanes(&self) -> Vec<LaneStats> {
-        let mut lanes: BTreeMap<Lane, LaneStats> = BTreeMap::new();
-        for kept in self.events.values() {
-            for delivery in &kept.deliveries {
-                let dead = matches!(delivery.state, DeliveryState::Dead(_));
-                if !dead && !delivery.is_pending() {
-                    continue;
-                }
-                let lane = lanes
-                    .entry(delivery.new.lane.clone())
-                    .or_insert_with(|| LaneStats {
-                        lane: delivery.new.lane.clone(),
-                        pending: 0,
-                        oldest: None,
-                        dead: 0,
-                    });
-                if dead {
-                    lane.dead += 1;
-                } else {
-                    lane.pending += 1;
-                    lane.oldest = lane.oldest.or(Some(kept.event.event.accepted_at));
-                }
-            }
-        }
-        lanes.into_values().collect()
     }
 }

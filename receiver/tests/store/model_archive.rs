@@ -30,7 +30,7 @@ impl Model {
                 && (query.subject.is_none() || query.subject == head.subject)
                 && query.since.is_none_or(|it| head.accepted_at >= it)
                 && query.until.is_none_or(|it| head.accepted_at < it)
-                && query.verdict.matches(one.plan.as_ref())
+                && query.verdict.matches(head, one.plan.as_ref())
                 && match query.state {
                     None => true,
                     Some(Stage::Pending) => one.pending > 0,

@@ -31,6 +31,16 @@ pub(crate) fn open(dir: &Path) -> Embedded {
     try_open(dir).unwrap()
 }
 
+/// With the metrics that it counts in.
+pub(crate) fn open_measured(dir: &Path) -> (Embedded, Metrics) {
+    let metrics = Metrics::new().unwrap();
+    let options = Options {
+        dir: dir.to_owned(),
+        metrics: metrics.clone(),
+    };
+    (Embedded::open(options).unwrap(), metrics)
+}
+
 /// So many seconds after some moment.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()

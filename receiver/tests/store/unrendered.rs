@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use hookswitch_receiver::plan::{DeadReason, EchoMark, FrozenBody, NewDelivery, WriteBack};
+use hookswitch_receiver::store::archive::{Archive as _, DeadChange};
 use hookswitch_receiver::store::{
-    DeliveryState, GuardQuestion, Next, Render, Rendered, Store, event_bytes,
+    DeliveryState, GuardQuestion, LookUpRecord, Next, Render, Rendered, Store, event_bytes,
 };
 
 use crate::support::{
@@ -22,10 +23,18 @@ fn ready(seq: u64, seconds: i64, body: &'static str) -> Render {
     Render {
         id: uuid(&format!("crm {seq}")),
         at: at(seconds),
+        look_ups: vec![looked_up("profile", Some("timeout"))],
         body: Rendered::Ready {
             body: Bytes::from_static(body.as_bytes()),
             echo: None,
         },
+    }
+}
+
+fn looked_up(name: &str, failed: Option<&str>) -> LookUpRecord {
+    LookUpRecord {
+        name: name.to_owned(),
+        failed: failed.map(str::to_owned),
     }
 }
 
@@ -71,6 +80,7 @@ async fn one_is_due_once_it_is_rendered_and_keeps_what_was_rendered() {
     let again = Render {
         id: uuid("crm 1"),
         at: at(1),
+        look_ups: vec![looked_up("profile", Some("busy")), looked_up("plan", None)],
         body: Rendered::Again {
             body: Bytes::from_static(b"{\"tries\":1}"),
             due: at(5),
@@ -90,10 +100,9 @@ async fn one_is_due_once_it_is_rendered_and_keeps_what_was_rendered() {
     let history = store.scan(0, 1).await.unwrap().remove(0);
     let told = &history.deliveries[0];
     assert_eq!(told.state, DeliveryState::Unrendered { due: at(5) });
-    assert!(
-        told.request.is_none(),
-        "there is nothing yet that would be sent"
-    );
+    assert_eq!(told.request.as_ref().unwrap().body, body);
+    let looked_up_then = [looked_up("profile", Some("busy")), looked_up("plan", None)];
+    assert_eq!(told.look_ups, looked_up_then);
 
     assert_eq!(
         store.render(vec![ready(1, 6, "rendered")]).await.unwrap(),
@@ -110,6 +119,9 @@ async fn one_is_due_once_it_is_rendered_and_keeps_what_was_rendered() {
     let body = FrozenBody::Rendered(Bytes::from_static(b"rendered"));
     assert_eq!((&first.request.body, first.attempts), (&body, 0));
     assert_eq!(first.due, at(6));
+    let history = store.scan(0, 1).await.unwrap().remove(0);
+    let told = &history.deliveries[0];
+    assert_eq!(told.look_ups, [looked_up("profile", Some("timeout"))]);
 }
 
 #[tokio::test]
@@ -160,15 +172,31 @@ async fn one_that_is_given_up_lets_the_next_go() {
     let mut plain = delivery("crm", 2);
     plain.ordered_by = Some("s".to_owned());
     planned(&store, vec![unrendered(1, Some("s")), plain]).await;
-    let mut end = finish(uuid("crm 1"), 0, 3, Next::Dead(DeadReason::LookUpFailed));
-    end.answer = None;
-    assert_eq!(store.finish(vec![end]).await.unwrap(), [true]);
+    let never = || Render {
+        id: uuid("crm 1"),
+        at: at(3),
+        look_ups: vec![looked_up("profile", Some("refused"))],
+        body: Rendered::Never(DeadReason::LookUpFailed),
+    };
+    assert_eq!(store.render(vec![never()]).await.unwrap(), [true]);
+    assert_eq!(store.render(vec![never()]).await.unwrap(), [false], "once");
     assert_eq!(due(&store, 3).await, [2]);
     let lanes = store.lanes().await.unwrap();
     assert_eq!((lanes[0].pending, lanes[0].dead), (1, 1));
     let history = store.scan(0, 1).await.unwrap().remove(0);
-    let state = DeliveryState::Dead(DeadReason::LookUpFailed);
-    assert_eq!(history.deliveries[0].state, state);
+    let told = &history.deliveries[0];
+    assert_eq!(told.state, DeliveryState::Dead(DeadReason::LookUpFailed));
+    assert_eq!(told.look_ups, [looked_up("profile", Some("refused"))]);
+
+    // Who lets it be tried again lets its look-ups be made again.
+    let change = DeadChange {
+        id: uuid("crm 1"),
+        attempts: 0,
+        at: at(4),
+    };
+    assert_eq!(store.retry(vec![change]).await.unwrap(), [true]);
+    assert_eq!(waiting(&store, 4).await, [1]);
+    assert_eq!(store.render(vec![ready(1, 5, "x")]).await.unwrap(), [true]);
 }
 
 #[tokio::test]

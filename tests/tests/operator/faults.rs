@@ -1,12 +1,11 @@
 //! What befalls a cluster: nothing is lost, and all heals by itself.
 
 use hookswitch_tests::cluster::Cluster;
-use hookswitch_tests::destination::Destination;
 use hookswitch_tests::installation::{Installation, LIMIT};
 use hookswitch_tests::sender::{Sender, conversation_created};
 use hookswitch_tests::wait;
 
-use super::{KEY, SUBSCRIPTION, path, retain, route};
+use super::{KEY, SUBSCRIPTION, path, retain, route, serve};
 
 const OBJECT: &str = "whsub/support";
 
@@ -17,16 +16,7 @@ async fn r15_no_event_is_refused_while_the_api_server_etcd_and_watches_fail() {
     let first = here.operator("operator-a").await;
     let second = here.operator("operator-b").await;
     let receiver = here.receiver(0);
-    let destination = Destination::start().await;
-    let crm = route("crm", &destination.url(), "true");
-    here.namespace
-        .apply(&format!("{SUBSCRIPTION}---{crm}"))
-        .await
-        .ok();
-    for object in [OBJECT, "evroute/crm"] {
-        here.condition(object, "Programmed", "True", "Programmed")
-            .await;
-    }
+    let destination = serve(&here).await;
     let sender = Sender::new(receiver.url(&path(&here, "support")), KEY);
     let mut sent = 0;
     let mut push = async |count: usize| {
@@ -111,16 +101,7 @@ async fn an_object_that_an_older_operator_cannot_read_keeps_its_last_good_spec()
     let here = Installation::new(&cluster, &[]).await;
     let operator = here.operator("operator-a").await;
     let receiver = here.receiver(0);
-    let destination = Destination::start().await;
-    let crm = route("crm", &destination.url(), "true");
-    here.namespace
-        .apply(&format!("{SUBSCRIPTION}---{crm}"))
-        .await
-        .ok();
-    for object in [OBJECT, "evroute/crm"] {
-        here.condition(object, "Programmed", "True", "Programmed")
-            .await;
-    }
+    let destination = serve(&here).await;
     let watches = |definition: &str| {
         let requests = cluster.requests_of(here.namespace.name(), "hooks-operator");
         let watches = requests.iter().filter(|it| it.verb == "watch");

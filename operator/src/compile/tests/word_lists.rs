@@ -149,3 +149,48 @@ fn r55_what_a_destination_must_not_see_is_in_the_snapshot() {
     assert_eq!(redact.pointers, ["/text"]);
     assert_eq!(redact.patterns, [Pattern::Phone, Pattern::Card]);
 }
+
+const LATE: &str = "
+kind: EventRoute
+metadata: {name: crm, namespace: support, generation: 1}
+spec:
+  subscriptionRefs: [{name: support}]
+  wordLists: [{name: own, inline: [refund]}]
+  destinations:
+  - {name: qa, redact: {pointers: [/enriched/profile/phone]}, http: {url: 'https://qa.example.com'}}
+  rules:
+  - name: risk
+    types: [message.received]
+    enrich: [{name: profile, http: {url: 'https://api.example.com/${words.own.hits(event.data.text)[0]}'}}]
+    after: {wait: 5m, key: event.subject, unless: {when: words.own.matches(event.data.text) && first.id != event.id}}
+    deliver: [{destination: qa, body: {hits: '${words.own.hits([event.data.text, enriched.?profile])}'}}]
+";
+
+#[test]
+fn words_and_redaction_go_with_look_ups_and_with_what_ends_a_wait() {
+    let compiled = compiled(&all(&[SUBSCRIPTION, LATE]));
+    assert_eq!(told(&compiled.route("support/crm").problems), "");
+    for (from, to, field) in [
+        (
+            "words.own.hits([",
+            "words.owm.hits([",
+            "spec.rules[0].deliver[0].body.hits",
+        ),
+        (
+            "${words.own",
+            "${words.owm",
+            "spec.rules[0].enrich[0].http.url",
+        ),
+        (
+            "when: words.own",
+            "when: words.owm",
+            "spec.rules[0].after.unless.when",
+        ),
+    ] {
+        let compiled = super::compiled(&all(&[SUBSCRIPTION, &edited(LATE, from, to)]));
+        let told = told(&compiled.route("support/crm").problems);
+        let expected = format!("refused [InvalidExpression] {field}: ");
+        assert!(told.starts_with(&expected), "{told}");
+        assert!(told.contains("did you mean `words.own`?"), "{told}");
+    }
+}

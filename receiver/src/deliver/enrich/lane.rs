@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use hookswitch_crds::expression::WordLists;
 use hookswitch_crds::snapshot::{self, OnEnrichFailure};
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
@@ -20,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Follow};
 use crate::plan::{DeadReason, FrozenBody, Lane, LookUp, Unrendered};
 use crate::route;
-use crate::store::{Error, Finish, Next, Render, Rendered, StoredDelivery};
+use crate::store::{Error, LookUpRecord, Render, Rendered, StoredDelivery};
 
 /// Deliveries whose look-ups are under way at once.
 const AT_ONCE: usize = 64;
@@ -65,14 +66,9 @@ struct Runner {
 /// A delivery whose look-ups have ended.
 struct Ended {
     delivery: StoredDelivery,
-    end: End,
-}
-
-/// What becomes of it.
-#[derive(Debug)]
-enum End {
-    Render(Rendered),
-    Dead(DeadReason),
+    look_ups: Vec<LookUpRecord>,
+    /// What becomes of it.
+    end: Rendered,
 }
 
 /// What look-ups have found together.
@@ -138,12 +134,16 @@ impl Runner {
             let (config, destination) = (Arc::clone(config), Arc::clone(destination));
             let clock = self.engine.clock;
             self.tasks.spawn(async move {
-                let end = if delivery.request.kind == destination.kind {
+                let (end, look_ups) = if delivery.request.kind == destination.kind {
                     prepare(&look_ups, &config, &destination.delivery, &delivery, clock).await
                 } else {
-                    End::Dead(DeadReason::DestinationRemoved)
+                    (Rendered::Never(DeadReason::DestinationRemoved), Vec::new())
                 };
-                Ended { delivery, end }
+                Ended {
+                    delivery,
+                    look_ups,
+                    end,
+                }
             });
         }
         if self.tasks.is_empty() && due.damaged == 0 {
@@ -169,7 +169,8 @@ impl Runner {
         }
         let dead = due.ready.into_iter().map(|delivery| Ended {
             delivery,
-            end: End::Dead(DeadReason::DestinationRemoved),
+            look_ups: Vec::new(),
+            end: Rendered::Never(DeadReason::DestinationRemoved),
         });
         self.conclude(dead.collect()).await;
         Ok(Pace::Rest(Some(Instant::now())))
@@ -198,50 +199,36 @@ impl Runner {
     /// Tries for as long as it takes: what is rendered would be asked for again.
     async fn conclude(&mut self, ended: Vec<Ended>) {
         let now = self.engine.clock.now();
-        let mut renders = Vec::new();
-        let mut finishes = Vec::new();
-        for Ended { delivery, end } in &ended {
-            match end {
-                End::Render(body) => renders.push(Render {
-                    id: delivery.id,
-                    at: now,
-                    body: body.clone(),
-                }),
-                End::Dead(reason) => finishes.push(Finish {
-                    id: delivery.id,
-                    attempts: delivery.attempts,
-                    at: now,
-                    answer: None,
-                    next: Next::Dead(*reason),
-                }),
-            }
-        }
-        while let Err(error) = self.write(&renders, &finishes).await {
+        let renders: Vec<Render> = ended
+            .into_iter()
+            .map(|ended| Render {
+                id: ended.delivery.id,
+                at: now,
+                look_ups: ended.look_ups,
+                body: ended.end,
+            })
+            .collect();
+        while let Err(error) = self.write(&renders).await {
             self.store_failed(&error);
             sleep(STORE_PAUSE).await;
         }
-        for Ended { delivery, .. } in &ended {
-            self.under_way.remove(&delivery.id);
+        for render in &renders {
+            self.under_way.remove(&render.id);
         }
         self.engine.lanes.add([&self.lane]);
     }
 
-    async fn write(&self, renders: &[Render], finishes: &[Finish]) -> Result<(), Error> {
-        if !renders.is_empty() {
-            self.engine.store.render(renders.to_vec()).await?;
+    async fn write(&self, renders: &[Render]) -> Result<(), Error> {
+        let written = self.engine.store.render(renders.to_vec()).await?;
+        let mut counts: HashMap<DeadReason, u64> = HashMap::new();
+        for (render, written) in renders.iter().zip(written) {
+            if let (Rendered::Never(reason), true) = (&render.body, written) {
+                *counts.entry(*reason).or_default() += 1;
+                tracing::warn!(id = %render.id, lane = %self.lane, dead = reason.label(), "delivery moved to the dead letters before its body was rendered");
+            }
         }
-        if !finishes.is_empty() {
-            let ended = self.engine.store.finish(finishes.to_vec()).await?;
-            let mut counts: HashMap<DeadReason, u64> = HashMap::new();
-            for (finish, ended) in finishes.iter().zip(ended) {
-                if let (Next::Dead(reason), true) = (finish.next, ended) {
-                    *counts.entry(reason).or_default() += 1;
-                    tracing::warn!(id = %finish.id, lane = %self.lane, dead = reason.label(), "delivery moved to the dead letters before its body was rendered");
-                }
-            }
-            for (reason, count) in counts {
-                self.count_dead(reason, count);
-            }
+        for (reason, count) in counts {
+            self.count_dead(reason, count);
         }
         Ok(())
     }
@@ -295,31 +282,38 @@ async fn prepare(
     settings: &snapshot::Delivery,
     delivery: &StoredDelivery,
     clock: Clock,
-) -> End {
+) -> (Rendered, Vec<LookUpRecord>) {
+    let damaged = || (Rendered::Never(DeadReason::Damaged), Vec::new());
     let FrozenBody::Unrendered(body) = &delivery.request.body else {
-        return End::Dead(DeadReason::Damaged);
+        return damaged();
     };
     let Ok(unrendered) = serde_json::from_slice::<Unrendered>(body) else {
         tracing::error!(id = %delivery.id, lane = %delivery.lane, "the body of a delivery can't be read");
-        return End::Dead(DeadReason::Damaged);
+        return damaged();
     };
-    match gather(look_ups, config, delivery, &unrendered.look_ups).await {
-        Gathered::Enough(enriched) => render(delivery, unrendered, enriched).await,
+    let (gathered, records) = gather(look_ups, config, delivery, &unrendered.look_ups).await;
+    let end = match gathered {
+        Gathered::Enough(enriched) => {
+            let route = config.routes.get(&delivery.lane.route);
+            let words = route.and_then(|route| route.words.clone());
+            render(delivery, unrendered, enriched, words).await
+        }
         Gathered::Never(failure) => {
             tracing::warn!(id = %delivery.id, lane = %delivery.lane, reason = failure.reason, "a look-up failed that the delivery can't go on without");
-            End::Dead(DeadReason::LookUpFailed)
+            Rendered::Never(DeadReason::LookUpFailed)
         }
         Gathered::Again(failure) => again(settings, delivery, unrendered, failure, clock.now()),
-    }
+    };
+    (end, records)
 }
 
-/// Makes all look-ups at once.
+/// Makes all look-ups at once. Gives what came of each, too.
 async fn gather(
     look_ups: &LookUps,
     config: &Config,
     delivery: &StoredDelivery,
     named: &[LookUp],
-) -> Gathered {
+) -> (Gathered, Vec<LookUpRecord>) {
     let asked = named.iter().map(|look_up| {
         let place = (
             delivery.lane.route.clone(),
@@ -330,8 +324,14 @@ async fn gather(
     });
     let results = join_all(asked).await;
     let mut found = Map::new();
+    let mut records = Vec::new();
     let mut again: Option<Failure> = None;
+    let mut never: Option<Failure> = None;
     for (look_up, result) in named.iter().zip(results) {
+        records.push(LookUpRecord {
+            name: look_up.name.clone(),
+            failed: result.as_ref().err().map(|it| it.reason.to_owned()),
+        });
         match (result, look_up.on_failure) {
             (Ok(answer), _) => {
                 found.insert(look_up.name.clone(), Json::clone(&answer));
@@ -346,39 +346,51 @@ async fn gather(
                     Blame::Refused => false,
                 };
                 if !waits {
-                    return Gathered::Never(failure);
+                    never.get_or_insert(failure);
+                    continue;
                 }
                 let longer = again.is_none_or(|other| failure.retry_after > other.retry_after);
                 again = if longer { Some(failure) } else { again };
             }
         }
     }
-    again.map_or(Gathered::Enough(Json::Object(found)), Gathered::Again)
+    let gathered = match (never, again) {
+        (Some(failure), _) => Gathered::Never(failure),
+        (None, Some(failure)) => Gathered::Again(failure),
+        (None, None) => Gathered::Enough(Json::Object(found)),
+    };
+    (gathered, records)
 }
 
 /// The body is rendered on a thread of its own: it can take some milliseconds.
-async fn render(delivery: &StoredDelivery, unrendered: Unrendered, enriched: Json) -> End {
+async fn render(
+    delivery: &StoredDelivery,
+    unrendered: Unrendered,
+    enriched: Json,
+    words: Option<WordLists>,
+) -> Rendered {
     let event = Arc::clone(&delivery.event);
+    let hidden = delivery.request.hidden;
     let rendered = tokio::task::spawn_blocking(move || {
-        route::render_late(&event.event, &unrendered, &enriched)
+        route::render_late(&event.event, &unrendered, hidden, &enriched, words.as_ref())
     });
     match rendered.await {
         Ok(Ok(late)) => {
             if let Some(error) = late.no_mark {
                 tracing::warn!(id = %delivery.id, lane = %delivery.lane, %error, "loopGuard.echo.sent failed: the write-back leaves no mark");
             }
-            End::Render(Rendered::Ready {
+            Rendered::Ready {
                 body: late.body,
                 echo: late.echo,
-            })
+            }
         }
         Ok(Err(error)) => {
             tracing::warn!(id = %delivery.id, lane = %delivery.lane, rule = delivery.rule, %error, "a body can't be rendered");
-            End::Dead(DeadReason::RuleError)
+            Rendered::Never(DeadReason::RuleError)
         }
         Err(error) => {
             tracing::error!(id = %delivery.id, lane = %delivery.lane, %error, "rendering a body panicked");
-            End::Dead(DeadReason::RuleError)
+            Rendered::Never(DeadReason::RuleError)
         }
     }
 }
@@ -390,13 +402,12 @@ fn again(
     mut unrendered: Unrendered,
     failure: Failure,
     now: Timestamp,
-) -> End {
+) -> Rendered {
     let waited = now.duration_since(delivery.planned_at).unsigned_abs();
     if now > delivery.planned_at && waited >= settings.give_up_after.to_std() {
-        return End::Dead(DeadReason::GaveUp);
+        return Rendered::Never(DeadReason::GaveUp);
     }
     unrendered.tries = unrendered.tries.saturating_add(1);
-    unrendered.failed = Some(failure.reason.to_owned());
     let delay = match failure.retry_after {
         Some(wait) => backoff::delay_after(settings, wait),
         None => backoff::delay(settings, unrendered.tries),
@@ -404,8 +415,8 @@ fn again(
     tracing::info!(id = %delivery.id, lane = %delivery.lane, reason = failure.reason, tries = unrendered.tries, ?delay, "a look-up failed: it is made again");
     // Texts, numbers and flags: it can't fail.
     let body = serde_json::to_vec(&unrendered).unwrap_or_default();
-    End::Render(Rendered::Again {
+    Rendered::Again {
         body: Bytes::from(body),
         due: now.checked_add(delay).unwrap_or(now),
-    })
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookswitch_crds::snapshot::OnEnrichFailure;
+use hookswitch_crds::snapshot::{OnEnrichFailure, Pattern, Redact, WordList};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -13,6 +13,7 @@ use super::super::kind::Reply;
 use super::super::tests::bench::{AT_ONCE, Bench, Seen, answer, delivery, lane, no_answer, status};
 use crate::config::Config;
 use crate::plan::{DeadReason, FrozenBody, LookUp, Unrendered};
+use crate::route;
 use crate::route::tests::{config_of, destination, key, route_of, subscription_of};
 use crate::store::DeliveryState;
 
@@ -22,11 +23,8 @@ const OTHER: &str = "other.example";
 
 /// A look-up of the rule, and how it differs from the plainest one.
 fn look_up(name: &str, host: &str, edits: &Json) -> Json {
-    let mut look_up = json!({
-        "name": name, "url": format!("https://{host}/users/${{event.data.user}}"), "method": "GET",
-        "headers": [], "privateNetworks": [], "timeout": "2s", "cache": "0s", "cacheFailures": "0s",
-        "concurrency": 16, "rateLimit": null, "onFailure": "Continue",
-    });
+    let url = format!("https://{host}/users/${{event.data.user}}");
+    let mut look_up = route::tests::look_up(name, &url);
     for (field, value) in edits.as_object().unwrap() {
         look_up[field] = value.clone();
     }
@@ -39,7 +37,11 @@ fn config(look_ups: &Json) -> Config {
         "name": "rule", "types": [], "when": null, "enrich": look_ups,
         "deliver": [{"destination": "crm", "body": {"x": "${enriched}"}}],
     }]);
-    let route = route_of("crm", &key(), &json!([crm]), &rules);
+    let mut route = route_of("crm", &key(), &json!([crm]), &rules);
+    route.word_lists = vec![WordList {
+        name: "risk".to_owned(),
+        words: Some("fraud\n".to_owned()),
+    }];
     config_of(vec![subscription_of(&key())], vec![route])
 }
 
@@ -66,6 +68,29 @@ fn ask<'a>(name: &'a str, host: &'a str, user: &'a str) -> Asked<'a> {
     }
 }
 
+/// One that the delivery can't go on without.
+fn must<'a>(on_failure: OnEnrichFailure, host: &'a str, user: &'a str) -> Asked<'a> {
+    Asked {
+        on_failure,
+        ..ask("profile", host, user)
+    }
+}
+
+/// The API is tried again.
+fn retry<'a>() -> Asked<'a> {
+    must(OnEnrichFailure::Retry, API, "7")
+}
+
+/// So many deliveries, each for a user of its own.
+fn plan_users(bench: &Bench, users: u128) -> Vec<Uuid> {
+    (0..users)
+        .map(|user| {
+            let user_id = user.to_string();
+            plan(bench, user + 1, &[ask("profile", API, &user_id)], name())
+        })
+        .collect()
+}
+
 /// Plans a delivery whose body is rendered once these have ended.
 fn plan(bench: &Bench, id: u128, asked: &[Asked<'_>], template: Json) -> Uuid {
     let unrendered = Unrendered {
@@ -80,8 +105,11 @@ fn plan(bench: &Bench, id: u128, asked: &[Asked<'_>], template: Json) -> Uuid {
             })
             .collect(),
         echo: None,
+        redact: Some(Redact {
+            pointers: vec!["/enriched/profile/secret".to_owned()],
+            patterns: vec![Pattern::Email],
+        }),
         tries: 0,
-        failed: None,
     };
     let mut planned = delivery(id, "crm", bench.clock.now());
     planned.request.body =
@@ -148,6 +176,23 @@ async fn r50_what_an_api_knows_of_a_user_is_in_the_body() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r55_what_was_found_is_redacted_and_words_are_looked_for_in_what_is_left() {
+    let bench = bench(&json!([look_up("profile", API, &json!({}))]));
+    let found = json!({"secret": "x", "note": "fraud, fraud@x.example"}).to_string();
+    bench
+        .script
+        .on(API, move |_| (AT_ONCE, answer(200, &[], &found)));
+    let template = json!({"user": "${enriched.profile}", "words": "${words.risk.hits(enriched)}"});
+    let id = plan(&bench, 1, &[ask("profile", API, "7")], template);
+    bench.until(id, DELIVERED).await;
+    assert_eq!(
+        bodies(&bench.script.seen(CRM)),
+        [json!({"user": {"secret": "[redacted]", "note": "fraud, [email]"}, "words": ["fraud"]})]
+    );
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn r51_an_api_that_is_absent_forbids_or_is_slow_is_gone_on_without() {
     type Answer = fn() -> (Duration, Reply);
     let failures: [(&str, Answer); 8] = [
@@ -182,17 +227,7 @@ async fn an_api_that_keeps_failing_is_let_alone_and_holds_nobody_up() {
     bench
         .script
         .on(API, |_| (Duration::from_mins(10), status(200)));
-    let ids: Vec<Uuid> = (0..500)
-        .map(|user| {
-            plan(
-                &bench,
-                user + 1,
-                &[ask("profile", API, &user.to_string())],
-                name(),
-            )
-        })
-        .collect();
-    for id in ids {
+    for id in plan_users(&bench, 500) {
         bench.until(id, DELIVERED).await;
     }
     let last = bench.script.seen(CRM).last().unwrap().at;
@@ -274,17 +309,7 @@ async fn turns_are_as_many_and_as_often_as_is_allowed() {
     bench
         .script
         .on(API, |_| (Duration::from_millis(2500), profile("Ada")));
-    let ids: Vec<Uuid> = (0..4)
-        .map(|user| {
-            plan(
-                &bench,
-                user + 1,
-                &[ask("profile", API, &user.to_string())],
-                name(),
-            )
-        })
-        .collect();
-    for id in ids {
+    for id in plan_users(&bench, 4) {
         bench.until(id, DELIVERED).await;
     }
     // One a second, but the third waits until one of the first two is done.
@@ -304,11 +329,7 @@ async fn retry_waits_for_the_api_as_a_delivery_waits_for_its_destination() {
     bench.script.on(API, |nth| {
         (AT_ONCE, if nth < 3 { status(503) } else { profile("Ada") })
     });
-    let retry = Asked {
-        on_failure: OnEnrichFailure::Retry,
-        ..ask("profile", API, "7")
-    };
-    let id = plan(&bench, 1, &[retry], name());
+    let id = plan(&bench, 1, &[retry()], name());
     bench.until(id, DELIVERED).await;
     assert_eq!(bodies(&bench.script.seen(CRM)), [json!({"name": "Ada"})]);
     assert_eq!(bench.script.seen(API).len(), 4);
@@ -325,11 +346,7 @@ async fn retry_gives_up_with_the_delivery_and_where_the_api_refuses_for_good() {
     for (answer, reason) in [(500, DeadReason::GaveUp), (404, DeadReason::LookUpFailed)] {
         let bench = bench(&json!([look_up("profile", API, &json!({}))]));
         bench.script.on(API, move |_| (AT_ONCE, status(answer)));
-        let retry = Asked {
-            on_failure: OnEnrichFailure::Retry,
-            ..ask("profile", API, "7")
-        };
-        let id = plan(&bench, 1, &[retry], name());
+        let id = plan(&bench, 1, &[retry()], name());
         bench.until(id, dead(reason)).await;
         assert!(bench.script.seen(CRM).is_empty());
         let labels = ["support/crm", "crm", reason.label()];
@@ -350,16 +367,17 @@ async fn dead_letter_gives_up_at_once_but_not_for_want_of_a_turn() {
     ]));
     bench.script.on(API, |_| (AT_ONCE, profile("Ada")));
     bench.script.on(OTHER, |_| (AT_ONCE, status(500)));
-    let strict = |name, host, user| Asked {
-        on_failure: OnEnrichFailure::DeadLetter,
-        ..ask(name, host, user)
-    };
-    let first = plan(&bench, 1, &[strict("profile", API, "1")], name());
-    let second = plan(&bench, 2, &[strict("profile", API, "2")], name());
+    let strict = |host, user| must(OnEnrichFailure::DeadLetter, host, user);
+    let first = plan(&bench, 1, &[strict(API, "1")], name());
+    let second = plan(&bench, 2, &[strict(API, "2")], name());
     bench.until(first, DELIVERED).await;
     bench.until(second, DELIVERED).await;
     assert!(bench.script.seen(CRM)[1].at >= Duration::from_secs(100));
-    let third = plan(&bench, 3, &[strict("plan", OTHER, "1")], name());
+    let failing = Asked {
+        name: "plan",
+        ..strict(OTHER, "1")
+    };
+    let third = plan(&bench, 3, &[failing], name());
     bench.until(third, dead(DeadReason::LookUpFailed)).await;
     bench.stop().await;
 }
@@ -403,10 +421,6 @@ async fn a_body_that_needs_what_is_not_there_is_a_dead_letter() {
 async fn what_waits_for_a_destination_that_is_removed_or_a_look_up_that_is() {
     let bench = bench(&json!([look_up("profile", API, &json!({"timeout": "1h"}))]));
     bench.script.on(API, |_| (AT_ONCE, status(503)));
-    let retry = || Asked {
-        on_failure: OnEnrichFailure::Retry,
-        ..ask("profile", API, "7")
-    };
     // Without the look-up it can only go on without, or not at all.
     bench
         .config
@@ -446,12 +460,8 @@ async fn a_missing_secret_holds_what_can_not_go_on_without() {
     let with = |value: Json| json!([look_up("profile", API, &json!({"headers": header(value)}))]);
     let bench = bench(&with(Json::Null));
     bench.script.on(API, |_| (AT_ONCE, profile("Ada")));
-    let retry = Asked {
-        on_failure: OnEnrichFailure::Retry,
-        ..ask("profile", API, "7")
-    };
     let without = plan(&bench, 1, &[ask("profile", API, "7")], name());
-    let held = plan(&bench, 2, &[retry], name());
+    let held = plan(&bench, 2, &[retry()], name());
     bench.until(without, DELIVERED).await;
     bench.pass(Duration::from_mins(5)).await;
     assert!(bench.script.seen(API).is_empty());

@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use futures::FutureExt as _;
-use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::plan::{Firing, FrozenBody, Lane, MemoryKey, Plan, Recalled, Scope};
+use crate::plan::{FrozenBody, Lane};
 use crate::store::{
-    Accepted, Claim, DeliveryState, Due, Error, Finish, GuardAnswer, GuardQuestion, History,
-    LaneStats, NewEvent, Next, Pending, Purged, RemovedTimers, Render, Rendered, Retention, Store,
-    StoredDelivery, StoredEvent, TimerStats, TimersDue, Waiting,
+    Claim, DeliveryState, Due, Error, Finish, LaneStats, LookUpRecord, Next, Pending, Render,
+    Rendered, Store, StoredDelivery,
 };
 
 /// The store.
@@ -37,6 +35,7 @@ pub(in crate::deliver) struct Row {
     pub(in crate::deliver) ordered_by: Option<String>,
     pub(in crate::deliver) state: DeliveryState,
     pub(in crate::deliver) finishes: Vec<Finish>,
+    pub(in crate::deliver) look_ups: Vec<LookUpRecord>,
 }
 
 impl Row {
@@ -61,6 +60,7 @@ impl Memory {
             ordered_by: ordered_by.map(str::to_owned),
             state,
             finishes: Vec::new(),
+            look_ups: Vec::new(),
         });
     }
 
@@ -141,7 +141,9 @@ impl Store for Memory {
                 else {
                     return false;
                 };
+                row.look_ups = render.look_ups;
                 match render.body {
+                    Rendered::Never(reason) => row.state = DeliveryState::Dead(reason),
                     Rendered::Ready { body, .. } => {
                         row.state = DeliveryState::Pending { due: render.at };
                         row.delivery.request.body = FrozenBody::Rendered(body);
@@ -231,77 +233,8 @@ impl Store for Memory {
         ready(Ok(lanes.collect()))
     }
 
-    fn accept(&self, _: NewEvent) -> Pending<'_, Accepted> {
-        unimplemented!()
-    }
-    fn seen(&self, _: &ObjectKey, _: &str, _: [u8; 32], _: Timestamp) -> Pending<'_, bool> {
-        unimplemented!()
-    }
-    fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>> {
-        unimplemented!()
-    }
-    fn unplanned(&self, _: &ObjectKey, _: usize) -> Pending<'_, (u64, Vec<StoredEvent>)> {
-        unimplemented!()
-    }
-    fn waiting(&self) -> Pending<'_, Vec<Waiting>> {
-        unimplemented!()
-    }
-    fn guard(&self, _: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>> {
-        unimplemented!()
-    }
-    fn recall(&self, _: &ObjectKey, _: Vec<MemoryKey>) -> Pending<'_, Vec<Option<Recalled>>> {
-        unimplemented!()
-    }
-
-    fn timers_due(
-        &self,
-        _: &ObjectKey,
-        _: Timestamp,
-        _: Timestamp,
-        _: usize,
-    ) -> Pending<'_, TimersDue> {
-        unimplemented!()
-    }
-
-    fn fire(&self, _: &ObjectKey, _: u64, _: Vec<Firing>) -> Pending<'_, ()> {
-        unimplemented!()
-    }
-
-    fn timers(&self) -> Pending<'_, Vec<TimerStats>> {
-        unimplemented!()
-    }
-
-    fn remove_timers(&self, _: &ObjectKey, _: &Scope, _: Timestamp) -> Pending<'_, RemovedTimers> {
-        unimplemented!()
-    }
-
-    fn plan(&self, _: &ObjectKey, _: u64, _: Vec<Plan>) -> Pending<'_, ()> {
-        unimplemented!()
-    }
-    fn scan(&self, _: u64, _: usize) -> Pending<'_, Vec<History>> {
-        unimplemented!()
-    }
-    fn history(&self, _: Uuid) -> Pending<'_, Option<History>> {
-        unimplemented!()
-    }
-    fn purge(
-        &self,
-        _: Timestamp,
-        _: Vec<(ObjectKey, Retention)>,
-        _: Retention,
-    ) -> Pending<'_, Purged> {
-        unimplemented!()
-    }
-    fn planning(&self, _: &[u64]) -> Result<(), Error> {
-        unimplemented!()
-    }
-    fn suspects(&self) -> Vec<(u64, u32)> {
-        unimplemented!()
-    }
-    fn health(&self) -> Result<(), Error> {
-        unimplemented!()
-    }
-    fn close(&self) -> Pending<'_, ()> {
-        unimplemented!()
-    }
+    crate::unused_operations!(
+        accept seen unplanned_subscriptions unplanned waiting guard recall plan timers_due fire timers
+        remove_timers scan history purge planning suspects health close
+    );
 }

@@ -178,3 +178,112 @@ fn r27_the_echo_of_a_redacted_write_back_is_known() {
         );
     }
 }
+
+/// A rule whose body names a look-up, and hits of a word list.
+fn enriching(destination: &Json) -> snapshot::Route {
+    let mut rule = rule(
+        "r",
+        &[],
+        None,
+        &json!([{"destination": "d", "body": {
+            "text": "${event.data.text}", "mail": "${event.data.user.email}",
+            "user": "${enriched.?profile}", "words": "${words.risk.hits([event.data.text, enriched.?profile])}",
+        }}]),
+    );
+    rule["enrich"] = json!([look_up(
+        "profile",
+        "https://api.example/${event.data.user.email}"
+    )]);
+    let mut route = route_of("qa", &key(), &json!([destination]), &json!([rule]));
+    route.word_lists = vec![snapshot::WordList {
+        name: "risk".to_owned(),
+        words: Some("meet\nfraud\nada\n".to_owned()),
+    }];
+    route
+}
+
+fn unrendered(plan: &Plan) -> (FrozenRequest, Unrendered) {
+    let request = plan.deliveries[0].request.clone().unwrap();
+    let FrozenBody::Unrendered(bytes) = &request.body else {
+        panic!("{request:?}");
+    };
+    let unrendered = serde_json::from_slice(bytes).unwrap();
+    (request, unrendered)
+}
+
+#[test]
+fn r55_a_body_with_look_ups_is_redacted_whole_when_it_is_rendered() {
+    let redact = json!({
+        "pointers": ["/user/email", "/enriched/profile/tags"], "patterns": ["Phone", "Email", "Card"],
+    });
+    let destination = redacting(destination("d"), "CloudEventsStructured", &redact);
+    let mut subscription_spec = subscription_of(&key());
+    subscription_spec.fields.subject =
+        Some(snapshot::FieldSource::Pointer("/user/email".to_owned()));
+    let config = config_of(vec![subscription_spec], vec![enriching(&destination)]);
+    let subscription = &config.subscriptions[&key()];
+    let mut message = message();
+    message.subject = Some("ada@x.example".to_owned());
+    let (request, unrendered) = unrendered(&plan(subscription, message.clone()));
+    assert!(request.hidden.subject, "it is frozen what is hidden");
+    // What is asked is asked about the event as it came.
+    let url = "https://api.example/ada%40x.example";
+    assert_eq!(unrendered.look_ups[0].url.as_deref(), Some(url));
+
+    let found = json!({"profile": {
+        "tags": ["vip"], "phone": "+49 30 123456", "note": "fraud? ada@x.example", "name": "Ada",
+    }});
+    let words = subscription.routes[0].words.as_ref();
+    let late = render_late(&message, &unrendered, request.hidden, &found, words).unwrap();
+    let sent: Json = serde_json::from_slice(&late.body).unwrap();
+    assert_eq!(sent["subject"], "[redacted]");
+    assert_eq!(
+        sent["data"],
+        json!({
+            "text": "meet me, [email], [phone], [card]", "mail": "[redacted]",
+            "user": {"tags": "[redacted]", "phone": "[phone]", "note": "fraud? [email]", "name": "Ada"},
+            "words": ["meet", "fraud", "ada"],
+        })
+    );
+}
+
+#[test]
+fn words_that_are_not_there_fail_a_body_with_look_ups_as_they_do_any_other() {
+    let subscription = subscription(vec![enriching(&destination("d"))]);
+    let (request, unrendered) = unrendered(&plan(&subscription, message()));
+    let without = render_late(&message(), &unrendered, request.hidden, &json!({}), None);
+    assert!(
+        matches!(without, Err(late::Error::Evaluate(_))),
+        "{without:?}"
+    );
+}
+
+#[test]
+fn r27_the_echo_of_a_redacted_body_with_look_ups_is_known() {
+    let redact = json!({"pointers": [], "patterns": ["Email", "Phone", "Card"]});
+    let mut route = enriching(&redacting(write_back("d"), "Json", &redact));
+    route.loop_guard.echo = Some(snapshot::Echo {
+        sent: "event.subject + event.data.text + request.text".to_owned(),
+        received: "event.subject + event.data.text + event.data.text".to_owned(),
+        window: Duration::from_secs(300),
+    });
+    let subscription = subscription(vec![route]);
+    let (request, unrendered) = unrendered(&plan(&subscription, message()));
+    let words = subscription.routes[0].words.as_ref();
+    let late = render_late(&message(), &unrendered, request.hidden, &json!({}), words).unwrap();
+    let echo = event(
+        "message.received",
+        &json!({"text": "meet me, [email], [phone], [card]", "user": {"email": "x"}}),
+    );
+    let draft = Draft::new(
+        &subscription,
+        &StoredEvent {
+            seq: 4,
+            event: echo,
+        },
+    );
+    assert_eq!(
+        draft.questions(now())[0].echo_key,
+        Some(late.echo.unwrap().key)
+    );
+}

@@ -174,11 +174,8 @@ fn order_is_kept_for_those_with_a_subject_where_it_is_wanted() {
 #[test]
 fn r50_a_body_that_names_a_look_up_is_frozen_with_its_url_and_rendered_later() {
     let look_up = |name: &str| {
-        json!({
-            "name": name, "url": format!("https://api.example/{name}/${{event.data.user}}"),
-            "method": "GET", "headers": [], "privateNetworks": [], "timeout": "2s", "cache": "0s",
-            "cacheFailures": "10s", "concurrency": 16, "rateLimit": null, "onFailure": "Continue",
-        })
+        let url = format!("https://api.example/{name}/${{event.data.user}}");
+        look_up(name, &url)
     };
     let template =
         json!({"name": "${enriched.?profile.?name.orValue('?')}", "n": "${event.data.n}"});
@@ -221,7 +218,8 @@ fn r50_a_body_that_names_a_look_up_is_frozen_with_its_url_and_rendered_later() {
 
     let event = event("x", &json!({"user": "a/b", "n": 1}));
     let late = |enriched: &Json| {
-        let late = render_late(&event, &unrendered, enriched).unwrap();
+        let hidden = Hidden::default();
+        let late = render_late(&event, &unrendered, hidden, enriched, None).unwrap();
         serde_json::from_slice::<Json>(&late.body).unwrap()
     };
     assert_eq!(
@@ -237,11 +235,7 @@ fn r50_a_body_that_names_a_look_up_is_frozen_with_its_url_and_rendered_later() {
 
 #[test]
 fn r51_an_event_without_what_the_url_needs_is_delivered_without_the_look_up() {
-    let look_up = json!({
-        "name": "profile", "url": "https://api.example/${event.data.user}",
-        "method": "GET", "headers": [], "privateNetworks": [], "timeout": "2s", "cache": "0s",
-        "cacheFailures": "10s", "concurrency": 16, "rateLimit": null, "onFailure": "Continue",
-    });
+    let look_up = look_up("profile", "https://api.example/${event.data.user}");
     let body = json!({"name": "${enriched.?profile.?name.orValue('?')}"});
     let mut rule = rule(
         "r",

@@ -416,3 +416,42 @@ fn the_guards_apply_to_what_a_timer_delivers() {
     let known = fates(&mut stored(std::slice::from_ref(&plain)), 2).0;
     assert_eq!(known, ["loop_rate", "deliver false", "rule_error"]);
 }
+
+#[test]
+fn words_may_end_a_wait() {
+    let list = snapshot::WordList {
+        name: "bye".to_owned(),
+        words: Some("thank you\nbye\n".to_owned()),
+    };
+    for when in [
+        "words.bye.matches(event.data.text)",
+        "words.bye.matches(event.data.text) && event.data.agent == first.data.agent",
+    ] {
+        let mut waits = rule("waits", &["asked"], None, &json!([{"destination": "ops"}]));
+        waits["after"] = json!({
+            "wait": "10m", "key": "event.subject", "unless": {"types": ["said"], "when": when},
+        });
+        let mut route = route_of("r", &key(), &json!([destination("ops")]), &json!([waits]));
+        route.word_lists = vec![list.clone()];
+        let subscription = subscription(vec![route]);
+        let at = |kind: &str, text: &str, minutes| Event {
+            accepted_at: minute(minutes),
+            ..event(kind, &json!({"text": text, "agent": "a-1"}))
+        };
+        tells(
+            &subscription,
+            &[
+                at("asked", "", 0),
+                at("said", "wait a moment", 1),
+                at("said", "Bye!", 2),
+                at("asked", "", 3),
+            ],
+            &[
+                (Outcome::Waits, "+"),
+                (Outcome::TypeNotMatched, ""),
+                (Outcome::TypeNotMatched, "-1"),
+                (Outcome::Waits, "+"),
+            ],
+        );
+    }
+}

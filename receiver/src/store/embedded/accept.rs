@@ -2,7 +2,7 @@
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
-use rusqlite::{CachedStatement, Connection, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::codec::{self, disposition_code, micros, unsigned};
 use super::dedup::{self, Key, Seen};
@@ -82,7 +82,9 @@ impl State {
         }
         let at = self.subscription(connection, &event.subscription)?;
         let bytes = event_bytes(event);
-        if let Err(used) = self.make_room(connection, shared, at, bytes, new.quota)? {
+        let room = (bytes, new.quota);
+        let now = micros(event.accepted_at);
+        if let Err(used) = self.make_room(connection, shared, at, room, now)? {
             return Ok(Err(Error::QuotaExceeded {
                 subscription: event.subscription.clone(),
                 used,
@@ -126,16 +128,20 @@ impl State {
         }))
     }
 
-    /// Removes finished history of the subscription, oldest first, until so many bytes fit; else says
-    /// how many are used.
+    /// Removes what the subscription's rules may forget, then its finished history, oldest first, until
+    /// so many bytes fit in the quota; else says how many are used.
     fn make_room(
         &mut self,
         connection: &Connection,
         shared: &Shared,
         at: usize,
-        bytes: u64,
-        quota: u64,
+        (bytes, quota): (u64, u64),
+        now: i64,
     ) -> Result<Result<(), u64>, ReadFault> {
+        let full = |used: u64| used.saturating_add(bytes) > quota;
+        if self.subscription_at(at).is_some_and(|it| full(it.bytes)) && bytes <= quota {
+            self.forget_early(connection, shared, at, now)?;
+        }
         let mut evicted = 0;
         loop {
             let Some(subscription) = self.subscription_at(at) else {
@@ -167,6 +173,31 @@ impl State {
                 }
             }
         }
+    }
+}
+
+impl State {
+    /// Forgets what no event of the subscription can ask for any more, those that wait for their plan
+    /// included.
+    fn forget_early(
+        &mut self,
+        connection: &Connection,
+        shared: &Shared,
+        at: usize,
+        now: i64,
+    ) -> Result<(), ReadFault> {
+        let Some(subscription) = self.subscription_at(at).map(|found| found.id) else {
+            return Ok(());
+        };
+        let accepted: Option<i64> = match self.oldest_unplanned(connection, shared, at)? {
+            None => None,
+            Some(seq) => connection
+                .prepare_cached("SELECT accepted_at FROM event WHERE seq = ?")?
+                .query_row([seq], |row| row.get(0))
+                .optional()?,
+        };
+        let before = accepted.map_or(now, |accepted| accepted.min(now));
+        self.forget_of(connection, subscription, before)
     }
 }
 

@@ -24,7 +24,14 @@ impl Archive for Embedded {
         from: From,
         limit: usize,
     ) -> Pending<'_, Page<EventSummary>> {
-        Box::pin(self.read(move |connection| events(connection, &query, from, limit)))
+        Box::pin(async move {
+            let read = self.read(move |connection| events(connection, &query, from, limit));
+            let page = read.await?;
+            let found = page.found.iter();
+            self.damaged
+                .note(found.map(|event| (event.head.seq, event.plan.as_ref())));
+            Ok(page)
+        })
     }
 
     fn dead_letters(
@@ -151,7 +158,7 @@ fn summary(
 ) -> Result<Option<EventSummary>, ReadFault> {
     let seq = int(head.seq);
     let plan = read::plan(connection, seq)?;
-    if !query.verdict.matches(plan.as_ref()) {
+    if !query.verdict.matches(&head, plan.as_ref()) {
         return Ok(None);
     }
     let (pending, delivered, dead): (i64, i64, i64) = connection

@@ -1,19 +1,21 @@
 //! What rules remember, by key.
 //!
 //! A row for each key, which the plan that changes it replaces. Rows that count for no event any
-//! more are removed with the echo marks.
+//! more are removed with the echo marks, and before that where their subscription has no room left: each
+//! counts against `storedBytes`, so that no sender's keys fill the disk.
 
 use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::codec::{int, micros, timestamp, unsigned};
 use super::fault::{Damage, ReadFault};
 use super::read;
 use super::state::State;
 use crate::plan::{Memory, MemoryKey, Part, Recalled, Remember, WaitState};
+use crate::store::MEMORY_BYTES;
 
 /// Kinds of memories in the file.
 mod kind {
@@ -29,6 +31,8 @@ mod kind {
 
 /// Rows that one call removes at most.
 const ROWS_AT_ONCE: i64 = 1024;
+/// Rows that one call looks at for those of one subscription.
+const LOOKED_AT: i64 = 4096;
 
 /// The part of a rule, from how it is written.
 pub(super) fn part(text: &str) -> Result<Part, Damage> {
@@ -42,12 +46,14 @@ pub(super) fn part(text: &str) -> Result<Part, Damage> {
     }
 }
 
-/// What is remembered for each key.
+/// What is remembered for each key, and how many rows are damaged: those are as if they were forgotten,
+/// since planning must go on.
 pub(super) fn recall(
     connection: &Connection,
     subscription: &ObjectKey,
     keys: &[MemoryKey],
-) -> Result<Vec<Option<Recalled>>, ReadFault> {
+) -> Result<(Vec<Option<Recalled>>, u64), ReadFault> {
+    let mut damaged = 0;
     let mut find = connection.prepare_cached(
         "SELECT m.kind, m.until, m.at, m.value, m.since FROM subscription s \
          JOIN scope c ON c.subscription = s.id \
@@ -55,10 +61,11 @@ pub(super) fn recall(
          WHERE s.namespace = ? AND s.name = ? \
          AND c.namespace = ? AND c.route = ? AND c.rule = ? AND c.part = ? AND m.key = ?",
     )?;
-    keys.iter()
+    let recalled = keys
+        .iter()
         .map(|key| {
             let scope = &*key.scope;
-            let recalled: Option<Recalled> = find
+            let found: Option<Result<Recalled, ReadFault>> = find
                 .query_row(
                     (
                         &subscription.namespace,
@@ -71,13 +78,19 @@ pub(super) fn recall(
                     ),
                     |row| Ok(recalled(row)),
                 )
-                .optional()?
-                .transpose()?;
-            recalled
-                .map(|recalled| with_event(connection, recalled))
+                .optional()?;
+            let read = found
                 .transpose()
+                .and_then(|it| it.map(|it| with_event(connection, it)).transpose());
+            read.or_else(|fault| {
+                let damage = fault.of_a_row()?;
+                tracing::error!(%subscription, route = %scope.route, rule = scope.rule, damage, "what a rule remembers is damaged: it is forgotten");
+                damaged += 1;
+                Ok(None)
+            })
         })
-        .collect()
+        .collect::<Result<_, ReadFault>>()?;
+    Ok((recalled, damaged))
 }
 
 fn recalled(row: &Row<'_>) -> Result<Recalled, ReadFault> {
@@ -114,7 +127,16 @@ fn with_event(connection: &Connection, mut recalled: Recalled) -> Result<Recalle
     if let Memory::Wait { state, .. } = recalled.memory
         && let Some(seq) = state.seq()
     {
-        recalled.event = read::find_event(connection, int(seq))?.map(Arc::new);
+        let event = read::find_event(connection, int(seq)).or_else(|fault| {
+            let damage = fault.of_a_row()?;
+            tracing::error!(
+                seq,
+                damage,
+                "the row of an event that a wait began with is damaged"
+            );
+            Ok::<_, ReadFault>(None)
+        });
+        recalled.event = event?.map(Arc::new);
     }
     Ok(recalled)
 }
@@ -166,38 +188,109 @@ impl State {
         let Remember { key, memory, until } = remember;
         let scope = self.scope(connection, subscription, &key.scope)?;
         let (kind, at, value, since) = columns(memory);
-        connection
+        let row = (kind, at, value, since, micros(*until), scope, key.digest);
+        let known = connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO memory (scope, key, kind, at, value, since, until) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "UPDATE memory SET kind = ?, at = ?, value = ?, since = ?, until = ? \
+                 WHERE scope = ? AND key = ?",
             )?
-            .execute((scope, key.digest, kind, at, value, since, micros(*until)))?;
+            .execute(row)?;
+        if known == 0 {
+            connection
+                .prepare_cached(
+                    "INSERT INTO memory (kind, at, value, since, until, scope, key) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?)",
+                )?
+                .execute(row)?;
+            self.add_bytes(subscription, MEMORY_BYTES);
+        }
         Ok(())
     }
-}
 
-/// Removes what is to be forgotten by then, and says whether more may be left.
-pub(super) fn forget(connection: &Connection, before: i64) -> Result<bool, ReadFault> {
-    let removed = connection
-        .prepare_cached(
-            "DELETE FROM memory WHERE (scope, key) IN \
-             (SELECT scope, key FROM memory WHERE until <= ? ORDER BY until LIMIT ?)",
-        )?
-        .execute((before, ROWS_AT_ONCE))?;
-    Ok(i64::try_from(removed).unwrap_or(i64::MAX) >= ROWS_AT_ONCE)
-}
+    /// Removes what is to be forgotten by then, and says whether more may be left.
+    pub(super) fn forget(
+        &mut self,
+        connection: &Connection,
+        before: i64,
+    ) -> Result<bool, ReadFault> {
+        let removed = self.removed(
+            connection
+                .prepare_cached(
+                    "DELETE FROM memory WHERE (scope, key) IN \
+                     (SELECT scope, key FROM memory WHERE until <= ? ORDER BY until LIMIT ?) \
+                     RETURNING scope",
+                )?
+                .query((before, ROWS_AT_ONCE))?,
+        )?;
+        Ok(removed >= ROWS_AT_ONCE)
+    }
 
-/// Forgets that a timer of the key waits, where it is the one that this event started.
-pub(super) fn forget_pending(
-    connection: &Connection,
-    scope: i64,
-    key: &[u8; 16],
-    seq: i64,
-) -> Result<(), ReadFault> {
-    connection
-        .prepare_cached(
-            "DELETE FROM memory WHERE scope = ? AND key = ? AND kind = ? AND value = ?",
-        )?
-        .execute((scope, key, kind::PENDING, seq))?;
-    Ok(())
+    /// Removes what one subscription's rules may forget by then, among the first of all that may be.
+    pub(super) fn forget_of(
+        &mut self,
+        connection: &Connection,
+        subscription: i64,
+        before: i64,
+    ) -> Result<(), ReadFault> {
+        self.removed(
+            connection
+                .prepare_cached(
+                    "DELETE FROM memory WHERE (scope, key) IN \
+                     (SELECT m.scope, m.key FROM \
+                       (SELECT scope, key FROM memory WHERE until <= ? ORDER BY until LIMIT ?) m \
+                      JOIN scope c ON c.id = m.scope WHERE c.subscription = ?) \
+                     RETURNING scope",
+                )?
+                .query((before, LOOKED_AT, subscription))?,
+        )?;
+        Ok(())
+    }
+
+    /// Forgets that a timer of the key waits, where it is the one that this event started.
+    pub(super) fn forget_pending(
+        &mut self,
+        connection: &Connection,
+        scope: i64,
+        key: &[u8; 16],
+        seq: i64,
+    ) -> Result<(), ReadFault> {
+        self.removed(
+            connection
+                .prepare_cached(
+                    "DELETE FROM memory WHERE scope = ? AND key = ? AND kind = ? AND value = ? \
+                     RETURNING scope",
+                )?
+                .query((scope, key, kind::PENDING, seq))?,
+        )?;
+        Ok(())
+    }
+
+    /// Forgets that a timer waits which this event started, whatever its key.
+    pub(super) fn forget_started(
+        &mut self,
+        connection: &Connection,
+        scope: i64,
+        seq: i64,
+    ) -> Result<(), ReadFault> {
+        self.removed(
+            connection
+                .prepare_cached(
+                    "DELETE FROM memory WHERE scope = ? AND kind = ? AND value = ? RETURNING scope",
+                )?
+                .query((scope, kind::PENDING, seq))?,
+        )?;
+        Ok(())
+    }
+
+    /// Takes rows that are removed off the bytes of their subscriptions, and says how many they were.
+    fn removed(&mut self, mut scopes: Rows<'_>) -> Result<i64, ReadFault> {
+        let mut removed = 0;
+        while let Some(row) = scopes.next()? {
+            removed += 1;
+            if let Some(subscription) = self.subscription_of(row.get(0)?) {
+                self.release_bytes(subscription, MEMORY_BYTES);
+            }
+        }
+        Ok(removed)
+    }
 }

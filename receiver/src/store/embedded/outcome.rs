@@ -22,8 +22,17 @@ struct Current {
     tries: Tries,
 }
 
-/// A delivery that waits for its look-ups: key, subscription, chain, shape, digest and template.
-type Unrendered = (i64, i64, Option<i64>, String, Vec<u8>, Vec<u8>);
+/// A delivery that waits for its look-ups.
+struct Unrendered {
+    key: i64,
+    subscription: i64,
+    lane: i64,
+    chain: Option<i64>,
+    shape: String,
+    digest: Vec<u8>,
+    /// The template.
+    body: Vec<u8>,
+}
 
 /// Starts an attempt, where it is the next and nobody else has it.
 pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<bool, ReadFault> {
@@ -127,29 +136,56 @@ impl State {
     ) -> Result<bool, ReadFault> {
         let found: Option<Unrendered> = connection
             .prepare_cached(
-                "SELECT d.key, d.subscription, d.chain, ifnull(h.shape, d.shape), b.digest, b.body \
+                "SELECT d.key, d.subscription, d.lane, d.chain, ifnull(h.shape, d.shape), b.digest, b.body \
                  FROM delivery d INDEXED BY delivery_id LEFT JOIN shape h ON h.id = d.shape \
                  JOIN rendered b ON b.key = d.key WHERE d.id = ? AND d.state <> 3 AND d.state = -1",
             )?
             .query_row([render.id.as_bytes()], |row| {
-                Ok((
-                    row.get(0)?,
-                    row.get(1)?,
-                    row.get(2)?,
-                    row.get(3)?,
-                    row.get(4)?,
-                    row.get(5)?,
-                ))
+                Ok(Unrendered {
+                    key: row.get(0)?,
+                    subscription: row.get(1)?,
+                    lane: row.get(2)?,
+                    chain: row.get(3)?,
+                    shape: row.get(4)?,
+                    digest: row.get(5)?,
+                    body: row.get(6)?,
+                })
             })
             .optional()?;
-        let Some((key, subscription, chain, shape, digest, before)) = found else {
+        let Some(Unrendered {
+            key,
+            subscription,
+            lane,
+            chain,
+            shape,
+            digest,
+            body: before,
+        }) = found
+        else {
             return Ok(false);
         };
         let Ok(mut request) = codec::request(&shape, Some((&digest, &before))) else {
             self.condemn(connection, key)?;
             return Ok(false);
         };
+        if !render.look_ups.is_empty() {
+            // Names and labels: it can't fail.
+            let look_ups = serde_json::to_string(&render.look_ups).unwrap_or_default();
+            connection
+                .prepare_cached("UPDATE delivery SET look_ups = ? WHERE key = ?")?
+                .execute((look_ups, key))?;
+        }
         match &render.body {
+            Rendered::Never(reason) => {
+                connection
+                    .prepare_cached(
+                        "UPDATE delivery SET state = 4, ended_at = ?, reason = ? WHERE key = ?",
+                    )?
+                    .execute((micros(render.at), reason_code(*reason), key))?;
+                self.count(lane, -1, 1);
+                unblock(connection, chain)?;
+                return Ok(true);
+            }
             Rendered::Again { body, due } => {
                 request.body = FrozenBody::Unrendered(body.clone());
                 connection

@@ -156,7 +156,7 @@ impl State {
             self.start_timer(connection, subscription, seq, timer)?;
         }
         for timer in &plan.cancelled {
-            self.cancel_timer(connection, subscription, timer, planned_at)?;
+            self.cancel_timer(connection, subscription, timer, (seq, planned_at))?;
         }
         for remember in &plan.remember {
             self.remember(connection, subscription, remember)?;

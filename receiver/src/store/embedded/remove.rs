@@ -7,7 +7,6 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::codec::{end_key, first_key, seq_of, unsigned};
 use super::fault::ReadFault;
-use super::memory;
 use super::plan::settle;
 use super::state::{Shared, State};
 use crate::store::Purged;
@@ -69,7 +68,7 @@ impl State {
             .execute((victims.now, ROWS_AT_ONCE))?;
         let full = usize::try_from(ROWS_AT_ONCE).unwrap_or(usize::MAX);
         purged.more |= marks >= full || write_backs >= full;
-        purged.more |= memory::forget(connection, victims.marks_before)?;
+        purged.more |= self.forget(connection, victims.marks_before)?;
         purged.more |= self.dedup.expire(connection, victims.now)?;
         // The last chapter stays: its end says where the recent events begin.
         connection

@@ -13,7 +13,7 @@ use crate::store::Error;
 /// `HkSw` in the file's header, so that `file` and we can tell whose database it is.
 const APPLICATION_ID: i32 = 0x486b_5377;
 /// The layout below. A newer one is refused, an older one is migrated here.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// Up to this size the whole file is checked at open; it takes some tens of milliseconds.
 const CHECKED_AT_OPEN: u64 = 32 << 20;
 /// Statements kept prepared by each connection: more than there are.
@@ -143,7 +143,8 @@ CREATE TABLE delivery (
     echo_window INTEGER,
     ended_at INTEGER,
     reason INTEGER,
-    tries TEXT                           -- [[number, started, finished, status, reason, ambiguous, excerpt], ...]
+    tries TEXT,                          -- [[number, started, finished, status, reason, ambiguous, excerpt], ...]
+    look_ups TEXT                        -- [{name, failed}, ...], as they were made last
 ) STRICT;
 CREATE INDEX delivery_id ON delivery (id) WHERE state <> 3;
 CREATE INDEX delivery_due ON delivery (lane, due) WHERE state = 0;
@@ -221,12 +222,21 @@ CREATE TABLE timer (
     state INTEGER NOT NULL,              -- 0 waits, 1 fired, 2 cancelled, 3 removed
     once TEXT,
     ended_at INTEGER,
+    ended_by INTEGER,                    -- the event that cancelled it
     PRIMARY KEY (seq, scope)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX timer_due ON timer (scope, due, at) WHERE state = 0;
 
 -- Events that the process did not survive planning.
 CREATE TABLE suspect (seq INTEGER PRIMARY KEY, times INTEGER NOT NULL) STRICT;
+";
+
+/// What makes layout 3 of layout 2.
+const FROM_2: &str = "
+ALTER TABLE delivery ADD COLUMN look_ups TEXT;
+ALTER TABLE timer ADD COLUMN ended_by INTEGER;
+UPDATE subscription SET bytes = bytes + 128 *
+    (SELECT count(*) FROM scope JOIN memory ON memory.scope = scope.id WHERE scope.subscription = subscription.id);
 ";
 
 /// Opens the connection that writes, and makes or checks the file.
@@ -356,6 +366,13 @@ fn prepare_file(connection: &Connection, path: &Path) -> Result<(), Error> {
             "{} is an SQLite database, but not one of Hookswitch's (application_id {application:#x}): choose another data directory",
             path.display()
         )));
+    }
+    if version == 2 {
+        return connection
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE; {FROM_2} PRAGMA user_version = {VERSION}; COMMIT;"
+            ))
+            .map_err(|error| fault::at_open(path, &error));
     }
     if version != VERSION {
         return Err(Error::Open(format!(

@@ -9,6 +9,7 @@ use hookswitch_crds::key::ObjectKey;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
+use self::scope::OfScope;
 use super::dedup::{self, Dedup};
 use super::fault::ReadFault;
 use super::recent::{Recent, Waiting};
@@ -16,6 +17,7 @@ use crate::event::Event;
 use crate::plan::{Lane, Scope};
 
 mod load;
+mod scope;
 
 /// Shapes, and lists of verdicts, that are kept once and referred to: most events of a type share
 /// theirs. Further ones stand where they are used, so that nothing that comes in fills memory.
@@ -51,8 +53,8 @@ pub(super) struct State {
     rules: HashMap<String, i64>,
     /// By the subscription's row.
     scopes: HashMap<(i64, Scope), i64>,
-    /// Timers of each scope that wait, and whether that has changed.
-    timers: Vec<(i64, bool)>,
+    /// By a scope's place.
+    of_scopes: Vec<OfScope>,
     shapes: HashMap<String, i64>,
     verdicts: HashMap<String, i64>,
     changed_subscriptions: Vec<usize>,
@@ -259,51 +261,6 @@ impl State {
         )
     }
 
-    /// The row of what remembers, for a subscription.
-    pub(super) fn scope(
-        &mut self,
-        connection: &Connection,
-        subscription: i64,
-        scope: &Scope,
-    ) -> Result<i64, ReadFault> {
-        let key = (subscription, scope.clone());
-        if let Some(id) = self.scopes.get(&key) {
-            return Ok(*id);
-        }
-        let id = row_id(self.scopes.len());
-        connection
-            .prepare_cached(
-                "INSERT INTO scope (id, subscription, namespace, route, rule, part, timers) VALUES (?, ?, ?, ?, ?, ?, 0)",
-            )?
-            .execute((
-                id,
-                subscription,
-                &scope.route.namespace,
-                &scope.route.name,
-                &scope.rule,
-                scope.part.to_string(),
-            ))?;
-        self.scopes.insert(key, id);
-        self.timers.push((0, false));
-        Ok(id)
-    }
-
-    /// The row of what remembers, where it has remembered before.
-    pub(super) fn find_scope(&self, subscription: i64, scope: &Scope) -> Option<i64> {
-        self.scopes.get(&(subscription, scope.clone())).copied()
-    }
-
-    /// Changes the count of timers of a scope, by its row.
-    pub(super) fn count_timers(&mut self, scope: i64, more: i64) {
-        if let Some((timers, changed)) = place(scope).and_then(|at| self.timers.get_mut(at)) {
-            *timers += more;
-            if !*changed {
-                *changed = true;
-                self.changed_scopes.push(scope);
-            }
-        }
-    }
-
     /// What stands for a request's shape: its row, or itself.
     pub(super) fn shape(
         &mut self,
@@ -352,6 +309,18 @@ impl State {
             recent,
             limit,
         )
+    }
+
+    /// The first event of a subscription that has no plan, those of this transaction included.
+    pub(super) fn oldest_unplanned(
+        &self,
+        connection: &Connection,
+        shared: &Shared,
+        at: usize,
+    ) -> Result<Option<i64>, ReadFault> {
+        let oldest = self.unplanned(connection, shared, at, 1)?;
+        let fresh = self.subscriptions.get(at).and_then(|it| it.fresh.first());
+        Ok(oldest.first().copied().or(fresh.map(|it| it.seq)))
     }
 
     /// Writes the dedup entries, uids and missing plans of the recent events to the file, so that
@@ -438,9 +407,9 @@ impl State {
         }
         let mut update = connection.prepare_cached("UPDATE scope SET timers = ? WHERE id = ?")?;
         for scope in self.changed_scopes.drain(..) {
-            if let Some((timers, changed)) = place(scope).and_then(|at| self.timers.get_mut(at)) {
-                *changed = false;
-                update.execute((*timers, scope))?;
+            if let Some(of) = place(scope).and_then(|at| self.of_scopes.get_mut(at)) {
+                of.changed = false;
+                update.execute((of.timers, scope))?;
             }
         }
         Ok(())

@@ -11,24 +11,20 @@
 //! stays when it has ended, and tells what became of it until the event is removed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
-use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use uuid::Uuid;
 
-use super::codec::{self, end_key, first_key, int, micros, reason_code, span, timestamp, unsigned};
-use super::fault::{Damage, Fault, ReadFault};
-use super::memory;
+use super::codec::{self, end_key, first_key, int, micros, reason_code, span, unsigned};
+use super::fault::{Fault, ReadFault};
 use super::plan::{first_state, settle};
 use super::remove::remove_rendered;
 use super::state::State;
 use crate::plan::{
-    DeadReason, Fate, Firing, Lane, NewTimer, OnceTerms, Plan, Scope, StoredTimer, TimerId,
-    WaitingDelivery, WriteBack,
+    DeadReason, Fate, Firing, NewTimer, Plan, Scope, Suppression, TimerId, WriteBack,
 };
-use crate::store::{Error, RemovedTimers, TimerRecord, TimerState, TimerStats, TimersDue};
+use crate::store::{Error, RemovedTimers};
 
 /// States of timers in the file.
 pub(super) mod state {
@@ -37,6 +33,10 @@ pub(super) mod state {
     pub(in crate::store::embedded) const CANCELLED: i64 = 2;
     pub(in crate::store::embedded) const REMOVED: i64 = 3;
 }
+
+mod read;
+
+pub(super) use read::{due, records, stats};
 
 /// Timers that one call removes at most.
 const REMOVED_AT_ONCE: i64 = 256;
@@ -55,8 +55,19 @@ pub(super) struct Remove {
     pub(super) at: i64,
 }
 
+/// A timer that can't be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DamagedTimer {
+    /// The event that started it.
+    pub(super) seq: i64,
+    /// The row of its scope.
+    pub(super) scope: i64,
+    /// When that was noticed.
+    pub(super) at: i64,
+}
+
 /// A delivery that waits.
-struct Row {
+struct Waiting {
     key: i64,
     id: Uuid,
     lane: i64,
@@ -129,13 +140,13 @@ impl State {
         Ok(())
     }
 
-    /// Ends a timer without its deliveries.
+    /// Ends a timer without its deliveries, by an event that is planned at a time.
     pub(super) fn cancel_timer(
         &mut self,
         connection: &Connection,
         subscription: i64,
         timer: &TimerId,
-        at: i64,
+        (by, at): (i64, i64),
     ) -> Result<(), ReadFault> {
         let Some(scope) = self.find_scope(subscription, &timer.scope) else {
             return Ok(());
@@ -146,7 +157,11 @@ impl State {
             subscription,
             (scope, &timer.scope),
             (seq, state::CANCELLED, at),
-        )
+        )?;
+        connection
+            .prepare_cached("UPDATE timer SET ended_by = ? WHERE seq = ? AND scope = ?")?
+            .execute((by, seq, scope))?;
+        Ok(())
     }
 
     fn drop_timer(
@@ -252,6 +267,7 @@ impl State {
             }
         }
         self.end_timer(connection, scope, seq, (state::FIRED, at))?;
+        add_suppressions(connection, seq, &firing.suppressions)?;
         for remember in &firing.remember {
             self.remember(connection, subscription, remember)?;
         }
@@ -262,7 +278,7 @@ impl State {
     fn free(
         &mut self,
         connection: &Connection,
-        row: &Row,
+        row: &Waiting,
         at: i64,
         write_back: Option<&WriteBack>,
     ) -> Result<(), ReadFault> {
@@ -287,6 +303,44 @@ impl State {
                 ))?;
         }
         Ok(())
+    }
+
+    /// Ends a timer whose row, or whose delivery's, is damaged: what waits goes to the dead letters, and the
+    /// key is free. Reads nothing of them that may be what is damaged.
+    pub(super) fn condemn_timer(
+        &mut self,
+        connection: &Connection,
+        damaged: &DamagedTimer,
+    ) -> Result<(), ReadFault> {
+        let DamagedTimer { seq, scope, at } = *damaged;
+        let waits = connection
+            .prepare_cached("SELECT 1 FROM timer WHERE seq = ? AND scope = ? AND state = 0")?
+            .exists((seq, scope))?;
+        let Some(subscription) = self.subscription_of(scope).filter(|_| waits) else {
+            return Ok(());
+        };
+        let rows = connection
+            .prepare_cached(
+                "SELECT d.key, d.lane FROM delivery d JOIN scope c ON c.id = ?1 \
+                 JOIN lane l ON l.id = d.lane AND l.namespace = c.namespace AND l.route = c.route \
+                 JOIN rule r ON r.id = d.rule AND r.name = c.rule \
+                 WHERE d.key >= ?2 AND d.key < ?3 AND d.state = 5",
+            )?
+            .query_map((scope, first_key(seq), end_key(seq)), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<Result<Vec<(i64, i64)>, _>>()?;
+        for (key, lane) in rows {
+            connection
+                .prepare_cached(
+                    "UPDATE delivery SET state = 4, ended_at = ?, reason = ?, tries = NULL WHERE key = ?",
+                )?
+                .execute((at, reason_code(DeadReason::Damaged), key))?;
+            self.count(lane, 0, 1);
+        }
+        self.end_timer(connection, scope, seq, (state::REMOVED, at))?;
+        self.forget_started(connection, scope, seq)?;
+        settle(connection, subscription, seq, at)
     }
 
     /// Removes some of the timers of a rule that is gone.
@@ -320,7 +374,7 @@ impl State {
                 (*seq, state::REMOVED, remove.at),
             )?;
             // Should the rule come back, its keys are free.
-            memory::forget_pending(connection, scope, key, *seq)?;
+            self.forget_pending(connection, scope, key, *seq)?;
         }
         let count = i64::try_from(timers.len()).unwrap_or(i64::MAX);
         Ok(RemovedTimers {
@@ -330,8 +384,35 @@ impl State {
     }
 }
 
+/// Notes what the loop guard has found beside what it found when the event was planned. A list that can't
+/// be read gives way: it must not keep the timer from firing.
+fn add_suppressions(
+    connection: &Connection,
+    seq: i64,
+    found: &[Suppression],
+) -> Result<(), ReadFault> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let before: Option<String> = connection
+        .prepare_cached("SELECT suppressions FROM plan WHERE seq = ?")?
+        .query_row([seq], |row| Ok(codec::left(row, 0)))
+        .optional()?
+        .flatten();
+    let mut all: Vec<Suppression> = before
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    all.extend(found.iter().cloned());
+    // Texts and flags: it can't fail.
+    let all = serde_json::to_string(&all).unwrap_or_default();
+    connection
+        .prepare_cached("UPDATE plan SET suppressions = ? WHERE seq = ?")?
+        .execute((all, seq))?;
+    Ok(())
+}
+
 /// The deliveries of an event that wait for a rule's timer.
-fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Row>, ReadFault> {
+fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Waiting>, ReadFault> {
     let mut find = connection.prepare_cached(
         "SELECT d.key, d.id, d.lane, d.chain FROM delivery d \
          JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
@@ -347,7 +428,7 @@ fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Row>,
     ))?;
     let mut waiting = Vec::new();
     while let Some(row) = rows.next()? {
-        waiting.push(Row {
+        waiting.push(Waiting {
             key: row.get(0)?,
             id: codec::uuid(codec::blob(row, 1)?)?,
             lane: row.get(2)?,
@@ -355,168 +436,4 @@ fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Row>,
         });
     }
     Ok(waiting)
-}
-
-/// Timers of a subscription that are due, began then or later, and when the next is.
-pub(super) fn due(
-    connection: &Connection,
-    subscription: &ObjectKey,
-    now: Timestamp,
-    since: Timestamp,
-    limit: usize,
-) -> Result<TimersDue, ReadFault> {
-    let (now, since) = (micros(now), micros(since));
-    let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut timers = Vec::new();
-    let mut next: Option<i64> = None;
-    let mut find = connection.prepare_cached(
-        "SELECT t.seq, t.key, t.at, t.due, t.once, e.subject \
-         FROM timer t INDEXED BY timer_due JOIN event e ON e.seq = t.seq \
-         WHERE t.scope = ? AND t.state = 0 AND t.due <= ? AND t.at >= ? ORDER BY t.due LIMIT ?",
-    )?;
-    let mut later = connection.prepare_cached(
-        "SELECT min(due) FROM timer INDEXED BY timer_due WHERE scope = ? AND state = 0 AND due > ?",
-    )?;
-    for (id, scope) in scopes(connection, Some(subscription))? {
-        let scope = Arc::new(scope.scope);
-        let mut rows = find.query((id, now, since, limit_sql))?;
-        while let Some(row) = rows.next()? {
-            let seq: i64 = row.get(0)?;
-            let once: Option<String> = row.get(4)?;
-            let once: Vec<OnceTerms> = once.map_or_else(
-                || Ok(Vec::new()),
-                |text| codec::json(&text, "what `once` asks of a timer"),
-            )?;
-            timers.push(StoredTimer {
-                id: TimerId {
-                    scope: Arc::clone(&scope),
-                    seq: unsigned(seq),
-                },
-                digest: row.get(1)?,
-                at: timestamp(row.get(2)?)?,
-                due: timestamp(row.get(3)?)?,
-                once,
-                subject: row.get(5)?,
-                deliveries: Vec::new(),
-            });
-        }
-        let after: Option<i64> = later.query_row((id, now), |row| row.get(0))?;
-        next = next.into_iter().chain(after).min();
-    }
-    timers.sort_by_key(|timer| (timer.due, timer.id.seq));
-    timers.truncate(limit);
-    for timer in &mut timers {
-        timer.deliveries = deliveries(connection, &timer.id)?;
-    }
-    Ok(TimersDue {
-        timers,
-        next: next.map(timestamp).transpose()?,
-    })
-}
-
-fn deliveries(connection: &Connection, id: &TimerId) -> Result<Vec<WaitingDelivery>, ReadFault> {
-    let seq = int(id.seq);
-    let mut find = connection.prepare_cached(
-        "SELECT d.id, l.destination, d.reason, d.shape IS NULL FROM delivery d \
-         JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
-         WHERE d.key >= ? AND d.key < ? AND d.state = 5 \
-         AND l.namespace = ? AND l.route = ? AND r.name = ? ORDER BY d.key",
-    )?;
-    let mut rows = find.query((
-        first_key(seq),
-        end_key(seq),
-        &id.scope.route.namespace,
-        &id.scope.route.name,
-        &id.scope.rule,
-    ))?;
-    let mut deliveries = Vec::new();
-    while let Some(row) = rows.next()? {
-        let reason: Option<i64> = row.get(2)?;
-        let broken = row.get::<_, bool>(3)?.then_some(DeadReason::RuleError);
-        deliveries.push(WaitingDelivery {
-            id: codec::uuid(codec::blob(row, 0)?)?,
-            lane: Lane {
-                route: id.scope.route.clone(),
-                destination: row.get(1)?,
-            },
-            dead: reason.map(codec::dead_reason).transpose()?.or(broken),
-        });
-    }
-    Ok(deliveries)
-}
-
-/// What waits, by what waits.
-pub(super) fn stats(connection: &Connection) -> Result<Vec<TimerStats>, ReadFault> {
-    let scopes = scopes(connection, None)?;
-    Ok(scopes.into_iter().map(|(_, stats)| stats).collect())
-}
-
-/// The scopes that have timers, with their rows; of one subscription, or of all.
-fn scopes(
-    connection: &Connection,
-    subscription: Option<&ObjectKey>,
-) -> Result<Vec<(i64, TimerStats)>, ReadFault> {
-    let mut find = connection.prepare_cached(
-        "SELECT c.id, s.namespace, s.name, c.namespace, c.route, c.rule, c.part, c.timers \
-         FROM scope c JOIN subscription s ON s.id = c.subscription \
-         WHERE c.timers > 0 AND (?1 IS NULL OR (s.namespace = ?1 AND s.name = ?2)) \
-         ORDER BY s.namespace, s.name, c.namespace, c.route, c.rule, c.part",
-    )?;
-    let mut rows = find.query((
-        subscription.map(|key| &key.namespace),
-        subscription.map(|key| &key.name),
-    ))?;
-    let mut scopes = Vec::new();
-    while let Some(row) = rows.next()? {
-        let part: String = row.get(6)?;
-        let stats = TimerStats {
-            subscription: ObjectKey {
-                namespace: row.get(1)?,
-                name: row.get(2)?,
-            },
-            scope: Scope {
-                route: ObjectKey {
-                    namespace: row.get(3)?,
-                    name: row.get(4)?,
-                },
-                rule: row.get(5)?,
-                part: memory::part(&part)?,
-            },
-            pending: unsigned(row.get(7)?),
-        };
-        scopes.push((row.get(0)?, stats));
-    }
-    Ok(scopes)
-}
-
-/// What became of an event's timers.
-pub(super) fn records(connection: &Connection, seq: i64) -> Result<Vec<TimerRecord>, ReadFault> {
-    let mut find = connection.prepare_cached(
-        "SELECT c.namespace, c.route, c.rule, t.at, t.due, t.state, t.ended_at \
-         FROM timer t JOIN scope c ON c.id = t.scope WHERE t.seq = ? ORDER BY t.scope",
-    )?;
-    let mut rows = find.query([seq])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        let ended: Option<i64> = row.get(6)?;
-        let ended = ended.map(timestamp).transpose()?;
-        let state = match (row.get(5)?, ended) {
-            (state::WAITS, None) => TimerState::Waits,
-            (state::FIRED, Some(at)) => TimerState::Fired { at },
-            (state::CANCELLED, Some(at)) => TimerState::Cancelled { at },
-            (state::REMOVED, Some(at)) => TimerState::Removed { at },
-            (other, _) => return Err(Damage(format!("{other} is not a state of a timer")).into()),
-        };
-        records.push(TimerRecord {
-            route: ObjectKey {
-                namespace: row.get(0)?,
-                name: row.get(1)?,
-            },
-            rule: row.get(2)?,
-            at: timestamp(row.get(3)?)?,
-            due: timestamp(row.get(4)?)?,
-            state,
-        });
-    }
-    Ok(records)
 }

@@ -27,7 +27,7 @@ use super::plan::Append;
 use super::remove::Victims;
 use super::schema;
 use super::state::{Shared, State};
-use super::timer::{Fire, Remove as RemoveTimers};
+use super::timer::{DamagedTimer, Fire, Remove as RemoveTimers};
 use crate::store::archive::{DeadChange, Replay};
 use crate::store::{Accepted, Claim, Error, Finish, Purged, RemovedTimers, Render};
 
@@ -62,6 +62,8 @@ pub(super) enum Operation {
     Replay(Vec<Replay>, Reply<Vec<u64>>),
     /// Deliveries by key, whose rows are damaged.
     Condemn(Vec<i64>, Reply<()>),
+    /// Timers that can't be read.
+    CondemnTimers(Vec<DamagedTimer>, Reply<()>),
     /// Do what came before, then end.
     Close(Reply<()>),
 }
@@ -97,6 +99,7 @@ impl Operation {
             Self::Plan(_, reply)
             | Self::Fire(_, reply)
             | Self::Condemn(_, reply)
+            | Self::CondemnTimers(_, reply)
             | Self::Close(reply) => answer(reply, Err(error.clone())),
             Self::RemoveTimers(_, reply) => answer(reply, Err(error.clone())),
             Self::Claim(_, reply)
@@ -394,6 +397,14 @@ fn apply<'a>(
             let result = keys
                 .iter()
                 .try_for_each(|key| state.condemn(connection, *key))
+                .map_err(Fault::from);
+            let ((), fault) = split(result, ());
+            (Outcome::Plan(reply, Ok(())), fault)
+        }
+        Operation::CondemnTimers(timers, reply) => {
+            let result = timers
+                .iter()
+                .try_for_each(|timer| state.condemn_timer(connection, timer))
                 .map_err(Fault::from);
             let ((), fault) = split(result, ());
             (Outcome::Plan(reply, Ok(())), fault)

@@ -107,6 +107,13 @@ impl Model {
                 self.fate(subscription, delivery, fate.map(|(_, fate)| fate), at);
             }
             self.remember(subscription, firing.remember);
+            let plan = self
+                .events
+                .get_mut(&firing.timer.seq)
+                .unwrap()
+                .plan
+                .as_mut();
+            plan.unwrap().suppressions.extend(firing.suppressions);
         }
         true
     }

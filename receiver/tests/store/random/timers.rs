@@ -5,14 +5,14 @@ use std::sync::Arc;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::plan::{
-    DeadReason, Fate, Firing, Memory, MemoryKey, NewTimer, OnceTerms, Part, Plan, Remember, Scope,
-    TimerId, WaitState, WriteBack,
+    DeadReason, Fate, Firing, Guard, Memory, MemoryKey, NewTimer, OnceTerms, Part, Plan, Remember,
+    Scope, Suppression, TimerId, WaitState, WriteBack,
 };
 use hookswitch_receiver::store::{Error, TimerState};
 use jiff::Timestamp;
 
 use super::{Engine, LANES, Run, Wish};
-use crate::support::{at, key};
+use crate::support::{at, key, lane};
 
 /// A key of `once`.
 pub(super) fn claim_key(destination: &str, key: u8) -> MemoryKey {
@@ -161,7 +161,14 @@ impl<E: Engine> Run<E> {
                 },
                 until: at(self.now + 20),
             }],
-            suppressions: Vec::new(),
+            suppressions: (0..fates % 3)
+                .map(|place| Suppression {
+                    lane: lane(LANES[usize::from(place)]),
+                    rule: "rule".to_owned(),
+                    guard: Guard::Rate,
+                    enforced: place == 1,
+                })
+                .collect(),
         };
         let after = self.model.planned(&subscription) + u64::from(stale);
         let store = self.engine.store();

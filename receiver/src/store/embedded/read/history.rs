@@ -3,14 +3,15 @@
 
 use hookswitch_crds::key::ObjectKey;
 use rusqlite::{Connection, OptionalExtension, Row};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::{event, request};
-use crate::plan::{DeadReason, FrozenBody, FrozenRequest, Lane};
+use crate::plan::{DeadReason, Lane};
 use crate::store::embedded::codec::{
     self, Tries, delivery_state, end_key, first_key, int, left, timestamp, uuid,
 };
-use crate::store::embedded::fault::ReadFault;
+use crate::store::embedded::fault::{Damage, ReadFault};
 use crate::store::embedded::timer;
 use crate::store::{DeliveryRecord, DeliveryState, History, PlanRecord};
 
@@ -72,6 +73,8 @@ fn history_of(connection: &Connection, seq: i64) -> Result<History, ReadFault> {
     })
 }
 
+/// What is kept of an event's plan. Of a damaged one what can be read: it must not hide the others, nor
+/// that the event is planned.
 pub(in crate::store::embedded) fn plan(
     connection: &Connection,
     seq: i64,
@@ -82,32 +85,42 @@ pub(in crate::store::embedded) fn plan(
              FROM plan p LEFT JOIN verdicts v ON v.id = p.verdicts WHERE seq = ?",
         )?
         .query_row([seq], |row| {
-            let read = || -> Result<PlanRecord, ReadFault> {
-                let verdicts: Option<String> = row.get(2)?;
-                let suppressions: Option<String> = row.get(3)?;
-                Ok(PlanRecord {
-                    sequence: codec::unsigned(row.get(0)?),
-                    planned_at: timestamp(row.get(1)?)?,
-                    verdicts: verdicts.map_or_else(
-                        || Ok(Vec::new()),
-                        |text| codec::json(&text, "a list of verdicts"),
-                    )?,
-                    suppressions: suppressions.map_or_else(
-                        || Ok(Vec::new()),
-                        |text| codec::json(&text, "a list of suppressions"),
-                    )?,
-                })
-            };
-            Ok(read())
+            Ok(plan_of(row).or_else(|fault| plan_remains(row, seq, fault)))
         })
         .optional()?
         .transpose()
 }
 
+fn plan_of(row: &Row<'_>) -> Result<PlanRecord, ReadFault> {
+    Ok(PlanRecord {
+        sequence: codec::unsigned(row.get(0)?),
+        planned_at: timestamp(row.get(1)?)?,
+        verdicts: list(row.get(2)?, "a list of verdicts")?,
+        suppressions: list(row.get(3)?, "a list of suppressions")?,
+        damaged: false,
+    })
+}
+
+fn plan_remains(row: &Row<'_>, seq: i64, fault: ReadFault) -> Result<PlanRecord, ReadFault> {
+    let damage = fault.of_a_row()?;
+    tracing::error!(seq, damage, "the row of a plan is damaged");
+    Ok(PlanRecord {
+        sequence: codec::unsigned(left(row, 0)),
+        planned_at: timestamp(left(row, 1)).unwrap_or_default(),
+        verdicts: list(left(row, 2), "").unwrap_or_default(),
+        suppressions: list(left(row, 3), "").unwrap_or_default(),
+        damaged: true,
+    })
+}
+
+fn list<T: DeserializeOwned>(text: Option<String>, what: &str) -> Result<Vec<T>, Damage> {
+    text.map_or_else(|| Ok(Vec::new()), |text| codec::json(&text, what))
+}
+
 fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<DeliveryRecord>, ReadFault> {
     let mut find = connection.prepare_cached(
         "SELECT d.id, l.namespace, l.route, l.destination, r.name, ifnull(h.shape, d.shape), b.digest, b.body, \
-         d.state, d.due, d.reason, d.tries, d.planned_at \
+         d.state, d.due, d.reason, d.tries, d.planned_at, d.look_ups \
          FROM delivery d LEFT JOIN lane l ON l.id = d.lane LEFT JOIN rule r ON r.id = d.rule \
          LEFT JOIN shape h ON h.id = d.shape LEFT JOIN rendered b ON b.key = d.key \
          WHERE d.key >= ? AND d.key < ? ORDER BY d.key",
@@ -139,17 +152,13 @@ fn delivery(row: &Row<'_>) -> Result<DeliveryRecord, ReadFault> {
         rule: row.get(4)?,
         request: match state {
             DeliveryState::Dead(DeadReason::Damaged) => None,
-            _ => rendered(row)?,
+            _ => request(row, 5)?,
         },
+        look_ups: list(row.get(13)?, "the look-ups of a delivery")?,
         planned_at: timestamp(row.get(12)?)?,
         state,
         attempts: Tries::read(tries.as_deref())?.records()?,
     })
-}
-
-/// What it sends, once that is known.
-fn rendered(row: &Row<'_>) -> Result<Option<FrozenRequest>, ReadFault> {
-    Ok(request(row, 5)?.filter(|request| !matches!(request.body, FrozenBody::Unrendered(_))))
 }
 
 /// What is left of a delivery whose row is damaged: each column that can be read, without what can't.
@@ -172,8 +181,9 @@ fn remains(row: &Row<'_>) -> DeliveryRecord {
         rule: left(row, 4),
         request: match state {
             DeliveryState::Dead(DeadReason::Damaged) => None,
-            _ => rendered(row).ok().flatten(),
+            _ => request(row, 5).ok().flatten(),
         },
+        look_ups: list(left(row, 13), "").unwrap_or_default(),
         planned_at: timestamp(left(row, 12)).unwrap_or_default(),
         state,
         attempts: Tries::read(tries.as_deref())

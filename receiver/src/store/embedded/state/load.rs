@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use hookswitch_crds::key::ObjectKey;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{Chapter, LaneCounts, Shared, State, Stretch, Subscription, lock, place};
+use super::{Chapter, LaneCounts, OfScope, Shared, State, Stretch, Subscription, lock, place};
 use crate::plan::{Lane, Scope};
 use crate::store::embedded::codec::unsigned;
 use crate::store::embedded::dedup::{self, Dedup};
@@ -50,7 +50,7 @@ impl State {
             by_lane: HashMap::new(),
             rules: names(connection, "SELECT name, id FROM rule")?,
             scopes: HashMap::new(),
-            timers: Vec::new(),
+            of_scopes: Vec::new(),
             changed_scopes: Vec::new(),
             shapes: names(connection, "SELECT shape, id FROM shape")?,
             verdicts: names(connection, "SELECT list, id FROM verdicts")?,
@@ -134,7 +134,11 @@ impl State {
                 part: memory::part(&row.get::<_, String>(5)?)?,
             };
             self.scopes.insert((row.get(1)?, scope), row.get(0)?);
-            self.timers.push((row.get(6)?, false));
+            self.of_scopes.push(OfScope {
+                subscription: row.get(1)?,
+                timers: row.get(6)?,
+                changed: false,
+            });
         }
         Ok(())
     }
