@@ -7,7 +7,7 @@ BIN = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hookswitch
 EXAMPLE ?= examples/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test needs servers bench generate check fmt clippy doc deny generated
+.PHONY: help run cluster build test needs servers clients bench generate check fmt clippy doc deny generated
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ servers: ## Build the servers that tests need, once: it takes up to an hour (doc
 
 needs: ## Get what the tests need besides Rust and the servers
 	@.ci/needs
+
+clients: ## Drive the stand-ins with client libraries of the real APIs; needs Python 3
+	@.ci/needs clients
+	$(CARGO) build --locked --package hookswitch-cli --bin hookswitch
+	@tests/clients/run
 
 bench: ## Measure beside the machine's own limits, into docs/benchmarks.md: all, or SECTIONS="accept scale"
 	$(CARGO) build --locked --release --workspace --bins

@@ -18,8 +18,6 @@ mod loop_guard;
 mod metrics;
 #[path = "system/privacy.rs"]
 mod privacy;
-#[path = "system/quality.rs"]
-mod quality;
 #[path = "system/relay.rs"]
 mod relay;
 #[path = "system/scenarios.rs"]

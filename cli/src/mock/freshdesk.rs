@@ -3,7 +3,7 @@
 //! It knows no idempotency: what is sent twice is there twice. `unique_external_id` names the
 //! requester, not the ticket.
 //!
-//! Sources: <https://developers.freshdesk.com/api/#create_ticket>,
+//! Sources: <https://developers.freshdesk.com/api/#create_ticket>, `#list_all_tickets`,
 //! <https://developers.freshdesk.com/api/#filter_tickets>, <https://developers.freshdesk.com/api/#ratelimit>
 //! (the plan is Growth: 200 requests a minute), <https://developers.freshdesk.com/api/#error>.
 
@@ -59,6 +59,12 @@ const STATUSES: std::ops::RangeInclusive<u64> = 2..=5;
 /// Low, medium, high, urgent.
 const PRIORITIES: std::ops::RangeInclusive<u64> = 1..=4;
 const SUBJECT: usize = 255;
+/// The longest tag.
+const TAG: usize = 32;
+/// Tickets in a page, where nothing is said, and the most; and pages.
+const PAGE: usize = 30;
+const MOST_IN_A_PAGE: usize = 100;
+const PAGES: usize = 300;
 
 const API_KEY: &str = "mock-freshdesk-key";
 /// The custom fields that a new stand-in knows.
@@ -286,6 +292,14 @@ impl Freshdesk {
                 ("tags", value) if !value.is_array() => {
                     Some(("Value set is of type other than Array", "datatype_mismatch"))
                 }
+                ("tags", Json::Array(tags))
+                    if tags.iter().any(|tag| plain(tag).chars().count() > TAG) =>
+                {
+                    Some((
+                        "Has 33 characters or more, it can have maximum of 32",
+                        "invalid_value",
+                    ))
+                }
                 _ => None,
             };
             wrong.extend(fault.map(|(message, code)| Wrong {
@@ -307,16 +321,45 @@ impl Freshdesk {
         wrong
     }
 
-    /// Tickets of one requester.
+    /// A page of tickets: those of one requester, or changed since a time, or all.
     fn list(&self, request: &Request) -> Answer {
+        let number = |name: &str, default: usize, most: usize| match request.query(name) {
+            None => Some(default),
+            Some(text) => text.parse().ok().filter(|it| (1..=most).contains(it)),
+        };
+        let time = |text: &str| text.parse::<Timestamp>().ok();
+        let since = request.query("updated_since").map(time);
+        let (Some(size), Some(page), None | Some(Some(_))) = (
+            number("per_page", PAGE, MOST_IN_A_PAGE),
+            number("page", 1, PAGES),
+            since,
+        ) else {
+            return invalid(&[Wrong {
+                field: "page, per_page, updated_since".to_owned(),
+                message: "It should be a number or a time in the range that is allowed".to_owned(),
+                code: "invalid_value",
+            }]);
+        };
         let by = ["requester_id", "email", "unique_external_id"];
-        let found = self.tickets.iter().filter(|ticket| {
-            by.iter().all(|name| {
-                let wanted = request.query(name);
-                wanted.is_none() || ticket.get(name).map(plain).as_deref() == wanted
+        let mut found: Vec<&Json> = self
+            .tickets
+            .iter()
+            .filter(|ticket| {
+                let updated = ticket.get("updated_at").and_then(Json::as_str);
+                by.iter().all(|name| {
+                    let wanted = request.query(name);
+                    wanted.is_none() || ticket.get(name).map(plain).as_deref() == wanted
+                }) && since
+                    .flatten()
+                    .is_none_or(|since| updated.and_then(time).is_some_and(|it| it >= since))
             })
-        });
-        let found: Vec<&Json> = found.collect();
+            .collect();
+        // They stand in the order in which they were made; the newest come first, if not told otherwise.
+        if request.query("order_type") != Some("asc") {
+            found.reverse();
+        }
+        let before = (page - 1).saturating_mul(size);
+        let found: Vec<&Json> = found.into_iter().skip(before).take(size).collect();
         Answer::json(StatusCode::OK, &json!(found))
     }
 
@@ -503,5 +546,28 @@ mod tests {
         assert_eq!(count(search), 2);
         let search = "/api/v2/search/tickets?query=%22cf_conversation_id:%27c-1%27%22";
         assert_eq!(count(search), 2);
+    }
+    #[test]
+    fn a_list_comes_in_pages() {
+        let mut api = Freshdesk::default();
+        let body = ticket(&json!({"unique_external_id": "u-1"}));
+        for _ in 0..3 {
+            send(&mut api, "POST", "/api/v2/tickets", &body);
+        }
+        let mut ids = |query: &str| {
+            let target = format!("/api/v2/tickets?{query}");
+            let (status, found) = send(&mut api, "GET", &target, &Json::Null);
+            let ids = found
+                .as_array()
+                .map(|it| it.iter().map(|it| it["id"].clone()));
+            (status, ids.map(Vec::from_iter).unwrap_or_default())
+        };
+        assert_eq!(ids(""), (200, vec![json!(3), json!(2), json!(1)]));
+        let second = "order_type=asc&per_page=2&page=2&updated_since=1970-01-01T00:00:00Z";
+        assert_eq!(ids(second), (200, vec![json!(3)]));
+        assert_eq!(ids("updated_since=1970-01-01T00:00:01Z"), (200, vec![]));
+        for wrong in ["per_page=101", "page=0", "updated_since=yesterday"] {
+            assert_eq!(ids(wrong).0, 400, "{wrong}");
+        }
     }
 }

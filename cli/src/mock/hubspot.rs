@@ -1,8 +1,8 @@
 //! A stand-in for HubSpot's CRM objects: created one by one or in batches, updated, and found or
 //! created by a unique property.
 //!
-//! A batch whose inputs each have an `objectWriteTraceId` is a 207 where some fail; without them one
-//! bad input fails them all. A 429 says in `policyName` which limit it was.
+//! A batch whose inputs each have an `objectWriteTraceId` is a 207 where some fail, and names them in results
+//! and errors; without them one bad input fails them all. A 429 says in `policyName` which limit it was.
 //!
 //! Sources: <https://developers.hubspot.com/docs/api-reference/error-handling>,
 //! <https://developers.hubspot.com/docs/guides/api/crm/objects/contacts>,
@@ -335,8 +335,13 @@ impl Hubspot {
             match done {
                 Ok((at, new)) => {
                     let mut result = self.shown_object(at, now);
-                    if upsert && let Some(result) = result.as_object_mut() {
-                        result.insert("new".to_owned(), json!(new));
+                    if let Some(result) = result.as_object_mut() {
+                        if upsert {
+                            result.insert("new".to_owned(), json!(new));
+                        }
+                        if let Some(trace) = input.get("objectWriteTraceId") {
+                            result.insert("objectWriteTraceId".to_owned(), trace.clone());
+                        }
                     }
                     results.push(result);
                 }

@@ -57,6 +57,12 @@ impl Request {
         find(&self.query, name)
     }
 
+    /// All parameters of the query, decoded.
+    #[must_use]
+    pub fn query_pairs(&self) -> Vec<(String, String)> {
+        self.query.clone()
+    }
+
     /// A header that is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

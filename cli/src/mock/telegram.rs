@@ -162,13 +162,14 @@ impl Api for Telegram {
 impl Telegram {
     fn send(&mut self, request: &Request, now: Timestamp) -> Answer {
         let bad = |what: &str| error(StatusCode::BAD_REQUEST, &format!("Bad Request: {what}"));
+        // Parameters may stand in the query, in a form or in JSON.
         let body: Json = if request.is("application/json") {
             match request.json() {
                 Some(body) => body,
                 None => return bad("can't parse JSON object"),
             }
         } else {
-            let pairs = request.form().into_iter();
+            let pairs = request.form().into_iter().chain(request.query_pairs());
             pairs
                 .map(|(name, value)| (name, Json::from(value)))
                 .collect()

@@ -213,7 +213,7 @@ impl Zendesk {
             ticket.insert("comments".to_owned(), json!([comment]));
         }
         self.tickets.push(ticket.clone());
-        Answer::json(StatusCode::CREATED, &json!({"ticket": ticket}))
+        Answer::json(StatusCode::CREATED, &audited(&ticket, now))
             .with(
                 "location",
                 format!("https://acme.zendesk.com/api/v2/tickets/{id}.json"),
@@ -246,8 +246,7 @@ impl Zendesk {
                 comments.push(comment);
             }
         }
-        Answer::json(StatusCode::OK, &json!({"ticket": ticket}))
-            .noted(format!("ticket {id} updated"))
+        Answer::json(StatusCode::OK, &audited(ticket, now)).noted(format!("ticket {id} updated"))
     }
 
     fn find(&self, id: &str) -> Option<&Json> {
@@ -259,6 +258,18 @@ impl Zendesk {
         let id: usize = id.parse().ok()?;
         self.tickets.get_mut(id.checked_sub(1)?)
     }
+}
+
+/// A ticket that was written, with the audit of it
+/// (<https://developer.zendesk.com/api-reference/ticketing/tickets/ticket_audits/>).
+fn audited(ticket: &Json, now: Timestamp) -> Json {
+    let audit = json!({
+        "id": now.as_microsecond(),
+        "ticket_id": ticket.get("id"),
+        "created_at": now.to_string(),
+        "events": [],
+    });
+    json!({"ticket": ticket, "audit": audit})
 }
 
 /// The members of `ticket`.

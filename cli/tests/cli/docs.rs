@@ -186,6 +186,44 @@ fn what_is_shown_of_each_sender_can_be_used() {
     }
 }
 
+#[test]
+fn what_is_shown_of_each_destination_can_be_used() {
+    let text = read("docs/destinations.md");
+    let blocks = text.split("```yaml\n").skip(1);
+    let lists: Vec<&str> = blocks
+        .filter_map(|block| block.split("```").next())
+        .filter(|block| block.starts_with("- name: "))
+        .collect();
+    assert!(lists.len() >= 9, "{lists:?}");
+    for list in lists {
+        let indented = list.replace('\n', "\n  ");
+        let names = list
+            .lines()
+            .filter_map(|line| line.strip_prefix("- name: "));
+        let deliver = names.map(|name| format!("{{destination: {name}}}"));
+        let deliver = deliver.collect::<Vec<_>>().join(", ");
+        let objects = format!(
+            "apiVersion: hookswitch.dev/v1alpha1\nkind: WebhookSubscription\nmetadata: {{name: shown}}\nspec: \
+             {{provider: TGStaff, verification: {{hmac: {{secretRefs: [{{name: a, key: b}}]}}}}}}\n---\n\
+             apiVersion: hookswitch.dev/v1alpha1\nkind: EventRoute\nmetadata: {{name: shown}}\nspec:\n  \
+             subscriptionRefs: [{{name: shown}}]\n  destinations:\n  {indented}\n  rules:\n  - {{name: all, deliver: \
+             [{deliver}]}}\n"
+        );
+        let lint = ["lint", "-f", "-", "--missing-secrets", "warn"];
+        let (code, said) = answer_to(&lint, &objects);
+        assert_eq!(code, 0, "{objects}{said}");
+    }
+}
+
+#[test]
+fn every_example_is_without_fault() {
+    for entry in fs::read_dir(root("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let (code, said) = answer_to(&["lint", "-f", path.to_str().unwrap()], "");
+        assert_eq!(code, 0, "{}: {said}", path.display());
+    }
+}
+
 /// Everything that is written for people, but for the charts' own.
 fn guides() -> Vec<PathBuf> {
     let mut guides = vec![root("README.md"), root("CONTRIBUTING.md")];

@@ -182,7 +182,8 @@ pub struct Tgstaff {
     /// The API's address, as TG-Staff gave it to you.
     #[schemars(with = "text::BaseUrl")]
     pub base_url: String,
-    /// The call's path, put behind baseUrl.
+    /// The call's path, put behind baseUrl. One segment of it may be an expression, as in
+    /// /users/${event.data.user_id}/tags.
     #[schemars(with = "text::UrlPath")]
     pub path: String,
     /// GET, POST, PUT, PATCH or DELETE. Default: POST.

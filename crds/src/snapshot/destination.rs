@@ -17,7 +17,8 @@ pub struct Destination {
     /// The request.
     pub http: Http,
     /// The part of the address that depends on the event, as a template of text: frozen with the
-    /// plan, percent-encoded, and put behind the URL as one segment of its path.
+    /// plan, percent-encoded, and put where the URL's path has `{address}`, else behind it, as one
+    /// segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// What it does can come back as a new event.

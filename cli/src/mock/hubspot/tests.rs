@@ -56,6 +56,7 @@ fn one_bad_input_fails_a_batch_but_for_a_traced_one() {
         answer["errors"][0]["context"]["objectWriteTraceId"],
         json!(["2"])
     );
+    assert_eq!(answer["results"][0]["objectWriteTraceId"], "1");
     assert_eq!(account.objects.len(), 1);
     let twice = json!({"inputs": [input("u", &json!({})), input("u", &json!({}))]});
     assert_eq!(send(&mut account, "POST", path, &twice).0, 400);

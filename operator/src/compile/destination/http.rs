@@ -1,5 +1,6 @@
 //! Any HTTP endpoint, and TG-Staff's own API, whose paths are settings.
 
+use hookswitch_crds::condition::reason;
 use hookswitch_crds::event_route as spec;
 use hookswitch_crds::snapshot::{self, Auth, DestinationKind, ResolvedSecret, SecretEncoding};
 
@@ -11,6 +12,9 @@ use crate::compile::{headers, network};
 
 /// The headers of a Standard Webhooks signature.
 const SIGNING: [&str; 3] = ["webhook-id", "webhook-signature", "webhook-timestamp"];
+
+/// Stands in a URL for [`snapshot::Destination::address`].
+const ADDRESS: &str = "{address}";
 
 impl Kind for spec::Http {
     fn resolve(
@@ -62,6 +66,16 @@ impl Kind for spec::Tgstaff {
             allow_private_network,
         } = self;
         let allow = allow_private_network.unwrap_or(false);
+        let address = expression(path);
+        let path = address.map_or_else(|| path.clone(), |it| path.replacen(it, ADDRESS, 1));
+        if path.contains("${") {
+            problems.refused(
+                format!("{field}.path"),
+                reason::UNREADABLE,
+                "write one expression, as a whole segment of the path: /users/${event.data.user_id}/tags",
+            );
+            return None;
+        }
         let url = format!("{}{path}", base_url.trim_end_matches('/'));
         let parsed = parse(&url, &format!("{field}.baseUrl"), problems)?;
         let field_of_token = format!("{field}.tokenSecretRef");
@@ -80,13 +94,24 @@ impl Kind for spec::Tgstaff {
                     &parsed, allow, field, "baseUrl", context, problems,
                 ),
             },
-            address: None,
+            address: address.map(str::to_owned),
         })
     }
 
     fn writes_back(&self) -> bool {
         true
     }
+
+    fn templates(&self) -> Vec<(&'static str, &str)> {
+        let address = expression(&self.path);
+        address.map(|it| ("path", it)).into_iter().collect()
+    }
+}
+
+/// The segment of a path that depends on the event.
+fn expression(path: &str) -> Option<&str> {
+    path.split('/')
+        .find(|segment| segment.starts_with("${") && segment.ends_with('}'))
 }
 
 fn signing_secrets(

@@ -45,6 +45,28 @@ fn tgstaff_is_http_with_its_facts_filled_in() {
 }
 
 #[test]
+fn r53_a_segment_of_tgstaffs_path_may_be_an_expression() {
+    let with = |path: &str| REPLY.replace("path: /messages", &format!("path: '{path}'"));
+    let objects = with("/users/${event.data.user_id}/tags");
+    let compiled = compiled(&all(&[SUBSCRIPTION, &objects]));
+    let route = compiled.route_entry("support/reply").unwrap();
+    let reply = &route.destinations[0];
+    assert_eq!(
+        reply.http.url,
+        "https://api.tg-staff.example/v1/users/%7Baddress%7D/tags"
+    );
+    assert_eq!(reply.address.as_deref(), Some("${event.data.user_id}"));
+    for wrong in [
+        "/users/u-${event.data.user_id}",
+        "/users/${event.data.user_id}/tags/${event.data.tag}",
+        "/users/${evnt.id}",
+    ] {
+        let compiled = super::compiled(&all(&[SUBSCRIPTION, &with(wrong)]));
+        assert!(compiled.route_entry("support/reply").is_none(), "{wrong}");
+    }
+}
+
+#[test]
 fn r28_r29_the_loop_guard_looks_at_the_sender_and_only_where_a_destination_writes_back() {
     let compiled = compiled(&all(&[SUBSCRIPTION, REPLY]));
     let subscription = compiled.subscription_entry("support/support").unwrap();

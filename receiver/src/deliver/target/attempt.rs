@@ -197,7 +197,7 @@ impl Target {
     /// The URL of an attempt.
     fn url_at(&self, address: Option<&str>, at: Timestamp) -> reqwest::Url {
         let url = match address {
-            Some(address) => url::with_segment(&self.url, address),
+            Some(address) => url::with_address(&self.url, address),
             None => self.url.clone(),
         };
         url::signed(url, &self.spec.http.auth, at)

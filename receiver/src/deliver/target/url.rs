@@ -17,6 +17,9 @@ use super::{Held, reveal};
 /// Where a URL has its secret.
 const PLACE: &str = "{secret}";
 
+/// Where a URL has what depends on the event: `{address}`, as it is in a URL that has been parsed.
+const ADDRESS: &str = "%7Baddress%7D";
+
 /// What is encoded in a segment of a path: all but RFC 3986's unreserved characters, and the colon of
 /// Telegram's tokens.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -67,11 +70,16 @@ pub(super) fn allowed(url: Url, private_networks: &[IpNet]) -> Result<Url, Held>
     }
 }
 
-/// A URL with one more segment in its path.
-pub(super) fn with_segment(url: &Url, segment: &str) -> Url {
+/// A URL with what depends on the event, as one segment: where its path has a place for it, else
+/// behind the path.
+pub(super) fn with_address(url: &Url, address: &str) -> Url {
     let mut url = url.clone();
-    let path = url.path().trim_end_matches('/');
-    let path = format!("{path}/{}", utf8_percent_encode(segment, SEGMENT));
+    let segment = utf8_percent_encode(address, SEGMENT).to_string();
+    let path = if url.path().contains(ADDRESS) {
+        url.path().replacen(ADDRESS, &segment, 1)
+    } else {
+        format!("{}/{segment}", url.path().trim_end_matches('/'))
+    };
     url.set_path(&path);
     url
 }
@@ -248,8 +256,13 @@ mod tests {
     fn a_record_is_one_segment_whatever_its_id_holds() {
         let url = Url::parse("https://acme.my.salesforce.com/sobjects/Lead/Id__c").unwrap();
         assert_eq!(
-            with_segment(&url, "a/b?c#ü%").as_str(),
+            with_address(&url, "a/b?c#ü%").as_str(),
             "https://acme.my.salesforce.com/sobjects/Lead/Id__c/a%2Fb%3Fc%23%C3%BC%25"
+        );
+        let url = Url::parse("https://api.tg-staff.example/users/{address}/tags").unwrap();
+        assert_eq!(
+            with_address(&url, "7/../8").as_str(),
+            "https://api.tg-staff.example/users/7%2F..%2F8/tags"
         );
     }
 }
