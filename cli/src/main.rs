@@ -23,6 +23,11 @@ fn told(error: &anyhow::Error) -> String {
     })
 }
 
+/// The images are built with musl, whose own allocator has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = tokio::runtime::Builder::new_multi_thread()

@@ -7,6 +7,11 @@ use hookswitch_operator::options::Args;
 use hookswitch_operator::{log, run};
 use tokio_util::sync::CancellationToken;
 
+/// The images are built with musl, whose own allocator has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     log::init(args.log_format);
