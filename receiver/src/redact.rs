@@ -153,7 +153,7 @@ impl Redactor {
     pub fn enriched(&self, enriched: &Json) -> Json {
         let mut seen = enriched.clone();
         for (name, answer) in seen.as_object_mut().into_iter().flatten() {
-            for steps in self.pointers.iter().filter_map(Pointer::into_enriched) {
+            for steps in self.pointers.iter().filter_map(Pointer::behind_enriched) {
                 match steps.split_first() {
                     None => take_out(answer, &[]),
                     Some((look_up, rest)) if look_up == name => take_out(answer, rest),
@@ -251,7 +251,7 @@ impl Pointer {
     }
 
     /// The steps behind `/enriched`, where it begins so.
-    fn into_enriched(&self) -> Option<&[String]> {
+    fn behind_enriched(&self) -> Option<&[String]> {
         let (first, rest) = self.0.split_first()?;
         (first == ENRICHED).then_some(rest)
     }

@@ -119,8 +119,8 @@ fn rules(
         }
     }
     let place = |rule: &view::Rule| {
-        let mut routes = subscription.into_iter().flat_map(|it| &it.routes);
-        let route = routes.position(|it| it.spec.origin.key.to_string() == rule.route);
+        let mut all = subscription.into_iter().flat_map(|it| &it.routes);
+        let route = all.position(|it| it.spec.origin.key.to_string() == rule.route);
         let of = route.and_then(|at| subscription?.routes.get(at));
         let rule = of.and_then(|it| it.rules.iter().position(|one| one.name == rule.rule));
         (route.is_none(), route, rule.is_none(), rule)

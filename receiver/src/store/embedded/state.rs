@@ -320,7 +320,8 @@ impl State {
     ) -> Result<Option<i64>, ReadFault> {
         let oldest = self.unplanned(connection, shared, at, 1)?;
         let fresh = self.subscriptions.get(at).and_then(|it| it.fresh.first());
-        Ok(oldest.first().copied().or(fresh.map(|it| it.seq)))
+        let fresh = fresh.map(|it| it.seq);
+        Ok(oldest.first().copied().or(fresh))
     }
 
     /// Writes the dedup entries, uids and missing plans of the recent events to the file, so that
