@@ -41,8 +41,6 @@ pub mod reason {
     pub const NO_MATCHING_SUBSCRIPTION: &str = "NoMatchingSubscription";
     /// The object can't be read, or breaks a rule of its schema.
     pub const UNREADABLE: &str = "Unreadable";
-    /// A field that this build does not serve.
-    pub const NOT_YET_SUPPORTED: &str = "NotYetSupported";
 
     /// `ResolvedRefs` is True.
     pub const RESOLVED_REFS: &str = "ResolvedRefs";

@@ -34,8 +34,8 @@ pub use destination::{
 };
 pub use kinds::{
     ClientCredentials, Dingtalk, Freshdesk, Hubspot, HubspotAssociation, JwtBearer, Mixpanel,
-    MixpanelRegion, Nats, OnConflict, Postgres, Salesforce, SalesforceAuth, ServiceAccount, Slack,
-    Telegram, Zendesk,
+    MixpanelRegion, Nats, NatsUser, OnConflict, Postgres, Salesforce, SalesforceAuth,
+    ServiceAccount, Slack, Telegram, Zendesk,
 };
 pub use loop_guard::{Echo, GuardMode, LoopGuard, SubjectLimit};
 pub use rule::{

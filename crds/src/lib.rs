@@ -17,11 +17,13 @@ pub mod duration;
 pub mod event_route;
 pub mod expression;
 pub mod key;
+pub mod postgres_url;
 pub mod quantity;
 pub mod receiver_lease;
 pub mod secret;
 pub mod secret_ref;
 pub mod snapshot;
+pub mod subject;
 #[allow(
     rustdoc::bare_urls,
     rustdoc::broken_intra_doc_links,

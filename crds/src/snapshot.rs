@@ -25,7 +25,8 @@ pub mod shard;
 
 pub use destination::{
     Auth, CircuitBreaker, Credential, Delivery, Destination, DestinationKind, Format, Grant,
-    Header, HeaderValue, Http, OAuth, OnAmbiguous, Ordering, Pattern, RateLimit, Redact,
+    Header, HeaderValue, Http, Nats, NatsAuth, OAuth, OnAmbiguous, OnConflict, Ordering, Pattern,
+    Postgres, RateLimit, Redact, Transport,
 };
 pub use memory::{After, Once, Transition, Unless};
 

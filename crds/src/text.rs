@@ -107,9 +107,12 @@ kinds! {
     /// The name of an object, a field or a version at a vendor's API.
     ApiName: 128, "^[A-Za-z0-9][-A-Za-z0-9_.]*$",
         "use the name as the vendor's API writes it: letters, digits, dashes, underscores and dots";
-    /// A table or a column of PostgreSQL, perhaps with its schema.
-    SqlName: 127, "^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)?$",
-        "use a table's or column's name, as in events or public.events";
+    /// A table of PostgreSQL, perhaps with its schema.
+    SqlName: 127, "^[A-Za-z_][A-Za-z0-9_]{0,62}([.][A-Za-z_][A-Za-z0-9_]{0,62})?$",
+        "use a table's name, as in events or public.events";
+    /// A column of PostgreSQL.
+    SqlColumn: 63, "^[A-Za-z_][A-Za-z0-9_]*$",
+        "use a column's name, as in user_id";
     /// Something that a vendor knows and that has no fixed form: an address, a channel.
     Plain: 256, "^[^ ]+$",
         "write it without spaces";

@@ -44,7 +44,6 @@ mod secrets;
 mod settings;
 mod stamp;
 mod subscription;
-mod unsupported;
 mod verification;
 mod versions;
 mod word_lists;

@@ -5,6 +5,7 @@
 //!   answered 200.
 //! - [`destination`] records every effect, once for each idempotency key, as a careful API does.
 //! - [`installation`] is the chart installed in a cluster, with its programs as processes.
+//! - [`proxy`] stands between a client and a server, and loses answers.
 //! - [`servers`] finds the real servers and runs them so that none outlives its test; [`cluster`] is
 //!   a Kubernetes control plane of them.
 //! - [`tgstaff`] is TG-Staff's own API, which fires `message.received` for each message sent to it.
@@ -20,6 +21,7 @@ pub mod cluster;
 pub mod destination;
 pub mod hookswitch;
 pub mod installation;
+pub mod proxy;
 pub mod sender;
 pub mod servers;
 pub mod tgstaff;

@@ -6,6 +6,7 @@
 //! years from the API server. Where none has them the test fails with the command that gets them: nothing is
 //! skipped. `PostgreSQL` is the system's own: see [`postgres`].
 
+pub mod certificates;
 pub mod nats;
 pub mod postgres;
 pub mod process;

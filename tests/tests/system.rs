@@ -16,6 +16,10 @@ mod isolation;
 mod loop_guard;
 #[path = "system/metrics.rs"]
 mod metrics;
+#[path = "system/nats.rs"]
+mod nats;
+#[path = "system/postgres.rs"]
+mod postgres;
 #[path = "system/privacy.rs"]
 mod privacy;
 #[path = "system/relay.rs"]

@@ -7,6 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::destination::Format;
 use crate::secret_ref::SecretRef;
 use crate::text;
 
@@ -315,47 +316,94 @@ pub struct Telegram {
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "self.url.startsWith('tls://') || (has(self.allowPrivateNetwork) && self.allowPrivateNetwork)",
     "message": "nats:// sends the event in the clear: use tls://, or set allowPrivateNetwork: true for a server on a private network",
+}, {
+    "rule": "[has(self.credentialsSecretRef), has(self.nkeySecretRef), has(self.tokenSecretRef), has(self.user)].filter(given, given).size() <= 1",
+    "message": "name one of credentialsSecretRef, nkeySecretRef, tokenSecretRef and user at most",
 }]))]
 pub struct Nats {
-    /// The server.
+    /// The server. Others that it tells of are not used.
     #[schemars(with = "text::NatsUrl")]
     pub url: String,
-    /// The subject: text with ${...}.
+    /// The subject: text with ${...}. What comes of it has no spaces and no wildcards, and begins
+    /// neither with $ nor with _INBOX.
     #[schemars(with = "text::TextTemplate")]
     pub subject: String,
     /// Credentials, as nsc writes them to a .creds file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretRef>,
-    /// True to wait for JetStream to store the message; false sends it and hopes. Default: true.
+    /// The seed of a user's key, which begins with SU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nkey_secret_ref: Option<SecretRef>,
+    /// A token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<SecretRef>,
+    /// A user and a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<NatsUser>,
+    /// True to wait for JetStream to store the message; false waits until the server has taken it,
+    /// which passes it on to who listens just then. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jetstream: Option<bool>,
-    /// Allow nats:// and private and loopback addresses. Default: false.
+    /// Json: the rendered body, or the event's data. CloudEventsBinary: the same, and the event's
+    /// attributes in ce- headers. CloudEventsStructured: one JSON object with both. Default: Json.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Certificates, in PEM, that the server's own is signed with. Default: those of the platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretRef>,
+    /// Allow nats:// and private and loopback addresses, where the operator allows this namespace
+    /// to reach them. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_private_network: Option<bool>,
 }
 
-/// A table of a PostgreSQL database. The body's members are its columns.
+/// A user of a NATS server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NatsUser {
+    /// Its name.
+    pub username_secret_ref: SecretRef,
+    /// Its password.
+    pub password_secret_ref: SecretRef,
+}
+
+/// A table of a PostgreSQL database. The body's members are its columns. Without a body they are
+/// event_id, event_type, event_time, subject and data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.onConflict) || self.onConflict != 'Update' || (has(self.conflictColumns) && size(self.conflictColumns) > 0)",
+    "message": "onConflict: Update needs conflictColumns: without them a row is found by the delivery's own key, and would be the same again",
+}, {
+    "rule": "!has(self.keyColumn) || !has(self.conflictColumns) || !(self.keyColumn in self.conflictColumns)",
+    "message": "keyColumn is set by Hookswitch: leave it out of conflictColumns, or leave conflictColumns out",
+}]))]
 pub struct Postgres {
-    /// The connection, as postgres://user:password@host/database.
+    /// The connection, as postgres://user:password@host/database. TLS is spoken, and the server's
+    /// certificate is checked, unless it ends with ?sslmode=disable.
     pub url_secret_ref: SecretRef,
-    /// The table, perhaps with its schema.
+    /// The table, perhaps with its schema. Upper and lower case differ.
     #[schemars(with = "text::SqlName")]
     pub table: String,
-    /// The column of the delivery's key. It needs a unique index; a second row of the same key is
-    /// not written. Default: hookswitch_id.
+    /// The column of the delivery's key, a uuid or a text, the same with every attempt. Without
+    /// conflictColumns it needs a unique index, and a second row of the same key is not written.
+    /// Default: hookswitch_id, or none with conflictColumns.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<text::SqlName>")]
+    #[schemars(with = "Option<text::SqlColumn>")]
     pub key_column: Option<String>,
-    /// Columns that tell whether a row is there already, such as the user's id.
+    /// Columns that tell whether a row is there already, such as the user's id. They need a unique
+    /// index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<text::SqlName>", length(max = 8), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(with = "Vec<text::SqlColumn>", length(max = 8), extend("x-kubernetes-list-type" = "set"))]
     pub conflict_columns: Vec<String>,
-    /// What to do where it is: Update it, or DoNothing. Default: Update.
+    /// What to do where it is, by conflictColumns: Update it, or DoNothing. Default: Update.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<OnConflict>,
-    /// Allow connections without TLS and private and loopback addresses. Default: false.
+    /// Certificates, in PEM, that the server's own is signed with. Default: those of the platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretRef>,
+    /// Allow connections without TLS and private and loopback addresses, where the operator allows
+    /// this namespace to reach them. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_private_network: Option<bool>,
 }

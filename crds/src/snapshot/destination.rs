@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::ResolvedSecret;
 use crate::duration::Duration;
 
-/// Where deliveries go. The named kinds resolve to HTTP with their facts filled in.
+/// Where deliveries go. Most of the named kinds resolve to HTTP with their facts filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Destination {
@@ -14,11 +14,12 @@ pub struct Destination {
     pub name: String,
     /// What answers mean, and what a default body is, by the kind of destination.
     pub kind: DestinationKind,
-    /// The request.
-    pub http: Http,
-    /// The part of the address that depends on the event, as a template of text: frozen with the
-    /// plan, percent-encoded, and put where the URL's path has `{address}`, else behind it, as one
-    /// segment.
+    /// What is spoken there, and all that it takes: a member named for the protocol.
+    #[serde(flatten)]
+    pub transport: Transport,
+    /// The part of the address that depends on the event, as a template of text, frozen with the
+    /// plan. By HTTP it is percent-encoded, and put where the URL's path has `{address}`, else behind
+    /// it, as one segment; by NATS it is the whole subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// What it does can come back as a new event.
@@ -76,6 +77,134 @@ pub enum DestinationKind {
     Freshdesk,
     /// An event in Mixpanel.
     Mixpanel,
+    /// A subject of a NATS server.
+    Nats,
+    /// A table of a PostgreSQL database.
+    Postgres,
+}
+
+/// What is spoken to a destination.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Transport {
+    /// HTTP.
+    Http(Box<Http>),
+    /// NATS's own protocol.
+    Nats(Box<Nats>),
+    /// PostgreSQL's own protocol.
+    Postgres(Box<Postgres>),
+}
+
+impl From<Http> for Transport {
+    fn from(http: Http) -> Self {
+        Self::Http(Box::new(http))
+    }
+}
+
+impl Transport {
+    /// How the event is put on the wire.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Http(http) => http.format,
+            Self::Nats(nats) => nats.format,
+            Self::Postgres(_) => Format::Json,
+        }
+    }
+
+    /// What is done there, in capitals: HTTP's method, or a word of our own for people.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        match self {
+            Self::Http(http) => &http.method,
+            Self::Nats(_) => "PUBLISH",
+            Self::Postgres(_) => "INSERT",
+        }
+    }
+
+    /// HTTP, where it is that.
+    #[must_use]
+    pub fn http(&self) -> Option<&Http> {
+        match self {
+            Self::Http(http) => Some(http),
+            Self::Nats(_) | Self::Postgres(_) => None,
+        }
+    }
+}
+
+/// A NATS server, and how messages are published there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Nats {
+    /// A name, or an address without brackets.
+    pub host: String,
+    /// TCP.
+    pub port: u16,
+    /// TLS is a must. Where it is not, it is spoken if the server wants it.
+    pub tls: bool,
+    /// Wait for JetStream to store the message; else for the server to take it.
+    pub jetstream: bool,
+    /// How the event is put on the wire.
+    pub format: Format,
+    /// Who we are.
+    pub auth: NatsAuth,
+    /// Certificates in PEM that the server's own is signed with, in place of the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<ResolvedSecret>,
+    /// Private ranges that it may be in, without TLS too. Empty: public addresses and TLS only.
+    pub private_networks: Vec<IpNet>,
+}
+
+/// Who we are to a NATS server. While a secret of it is missing, deliveries are held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NatsAuth {
+    /// Nobody.
+    None,
+    /// A JWT and the seed of its key, as nsc writes them to a .creds file.
+    Credentials(ResolvedSecret),
+    /// The seed of a key.
+    Nkey(ResolvedSecret),
+    /// A token.
+    Token(ResolvedSecret),
+    /// A user.
+    User {
+        /// Its name.
+        username: ResolvedSecret,
+        /// Its password.
+        password: ResolvedSecret,
+    },
+}
+
+/// A table of a PostgreSQL database, and how rows are written there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Postgres {
+    /// The connection; see [`crate::postgres_url`]. While it is missing, deliveries are held.
+    pub url: ResolvedSecret,
+    /// The table, perhaps with its schema, as it is written.
+    pub table: String,
+    /// The column of the delivery's key; `None` writes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_column: Option<String>,
+    /// The columns that tell whether a row is there already: one at least.
+    pub conflict_columns: Vec<String>,
+    /// What to do where it is.
+    pub on_conflict: OnConflict,
+    /// Certificates in PEM that the server's own is signed with, in place of the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<ResolvedSecret>,
+    /// Private ranges that it may be in, without TLS too. Empty: public addresses and TLS only.
+    pub private_networks: Vec<IpNet>,
+}
+
+/// What to do where a row is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnConflict {
+    /// Write the new values over it.
+    Update,
+    /// Leave it.
+    DoNothing,
 }
 
 /// An HTTP request, but for its body.

@@ -1,4 +1,4 @@
-//! Destinations, resolved. The named kinds are HTTP with their facts filled in.
+//! Destinations, resolved. Most of the named kinds are HTTP with their facts filled in.
 //!
 //! ```text
 //! spec of a kind ── resolve ──▶ URL, authentication, what depends on the event
@@ -14,7 +14,9 @@ use hookswitch_crds::condition::reason;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::event_route as spec;
 use hookswitch_crds::secret_ref::SecretRef;
-use hookswitch_crds::snapshot::{self, Auth, DestinationKind, HeaderValue, OnAmbiguous, RateLimit};
+use hookswitch_crds::snapshot::{
+    self, Auth, DestinationKind, HeaderValue, OnAmbiguous, RateLimit, ResolvedSecret, Transport,
+};
 use ipnet::IpNet;
 use serde_json::Value as Json;
 use url::Url;
@@ -29,6 +31,8 @@ mod freshdesk;
 pub(super) mod http;
 mod hubspot;
 mod mixpanel;
+mod nats;
+mod postgres;
 mod salesforce;
 mod slack;
 mod telegram;
@@ -93,7 +97,7 @@ trait Kind {
 /// A request, but for its body.
 struct Request {
     kind: DestinationKind,
-    http: snapshot::Http,
+    transport: Transport,
     /// See [`snapshot::Destination::address`].
     address: Option<String>,
 }
@@ -128,7 +132,7 @@ impl Defaults {
     }
 }
 
-/// The kind of a destination and its field; `None` where it is of none that this build serves.
+/// The kind of a destination and its field; `None` where it names none.
 fn of(destination: &spec::Destination) -> Option<(&'static str, &dyn Kind)> {
     fn kind<'a, K: Kind>(
         field: &'static str,
@@ -144,14 +148,15 @@ fn of(destination: &spec::Destination) -> Option<(&'static str, &dyn Kind)> {
         .or_else(|| kind("freshdesk", it.freshdesk.as_ref()))
         .or_else(|| kind("hubspot", it.hubspot.as_ref()))
         .or_else(|| kind("mixpanel", it.mixpanel.as_ref()))
+        .or_else(|| kind("nats", it.nats.as_ref()))
+        .or_else(|| kind("postgres", it.postgres.as_ref()))
         .or_else(|| kind("salesforce", it.salesforce.as_ref()))
         .or_else(|| kind("slack", it.slack.as_ref()))
         .or_else(|| kind("telegram", it.telegram.as_ref()))
         .or_else(|| kind("zendesk", it.zendesk.as_ref()))
 }
 
-/// Resolves a destination; `None` where it is of no kind that this build serves, or has no URL
-/// that could be called.
+/// Resolves a destination; `None` where it names no kind, or has no URL that could be called.
 pub(super) fn resolve(
     destination: &spec::Destination,
     field: &str,
@@ -173,13 +178,13 @@ pub(super) fn resolve(
     }
     let Request {
         kind: resolved,
-        http,
+        transport,
         address,
     } = kind.resolve(&field, context, problems)?;
     Some(snapshot::Destination {
         name: destination.name.clone(),
         kind: resolved,
-        http,
+        transport,
         address,
         writes_back: destination
             .writes_back
@@ -276,6 +281,19 @@ fn bearer(
             secret: context.secrets.resolve(token, Use::Header, field, problems),
         },
     }
+}
+
+/// Certificates that a server's own is signed with.
+fn ca(
+    reference: &SecretRef,
+    field: &str,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> ResolvedSecret {
+    let field = format!("{field}.caSecretRef");
+    context
+        .secrets
+        .resolve(reference, Use::Certificates, &field, problems)
 }
 
 /// Parses a URL, of which the schema has seen that it is one of HTTP and holds no credentials.

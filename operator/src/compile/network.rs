@@ -26,24 +26,10 @@ pub(super) fn resolve(
     problems: &mut Problems,
 ) -> Vec<IpNet> {
     let namespace = context.namespace;
-    let ranges = if allow {
-        context.settings.private_networks(namespace)
-    } else {
-        Vec::new()
-    };
+    let ranges = granted(allow, field, context, problems);
+    let told = allow && ranges.is_empty();
     // A last good spec that lost the right goes on without it: what needs it fails alone.
-    if context.version == Version::LastGood {
-        return ranges;
-    }
-    if allow && ranges.is_empty() {
-        problems.refused(
-            format!("{field}.allowPrivateNetwork"),
-            reason::NETWORK_NOT_ALLOWED,
-            format!(
-                "the operator lets namespace {namespace} reach no private addresses: remove this, \
-                 or ask for a grant in the operator's privateNetworks"
-            ),
-        );
+    if context.version == Version::LastGood || told {
         return ranges;
     }
     if let Some(address) = literal_address(url)
@@ -61,6 +47,31 @@ pub(super) fn resolve(
             format!("{field}.{url_field}"),
             reason::NETWORK_NOT_ALLOWED,
             message,
+        );
+    }
+    ranges
+}
+
+/// The same for a destination whose URL is not known here.
+pub(super) fn granted(
+    allow: bool,
+    field: &str,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Vec<IpNet> {
+    if !allow {
+        return Vec::new();
+    }
+    let namespace = context.namespace;
+    let ranges = context.settings.private_networks(namespace);
+    if ranges.is_empty() && context.version == Version::Current {
+        problems.refused(
+            format!("{field}.allowPrivateNetwork"),
+            reason::NETWORK_NOT_ALLOWED,
+            format!(
+                "the operator lets namespace {namespace} reach no private addresses: remove this, \
+                 or ask for a grant in the operator's privateNetworks"
+            ),
         );
     }
     ranges

@@ -15,7 +15,7 @@ use hookswitch_crds::template::Template;
 
 use super::context::Context;
 use super::problems::Problems;
-use super::{destination, enrich, unsupported, word_lists};
+use super::{destination, enrich, word_lists};
 
 /// Senders whose events a write-back would only echo.
 const GUARDED_SENDERS: [&str; 2] = ["agent", "system"];
@@ -57,7 +57,6 @@ pub(super) fn resolve(
     problems: &mut Problems,
 ) -> Resolved {
     problems.broken_rules(spec.validate());
-    unsupported::refuse(spec, problems);
     let EventRouteSpec {
         subscription_refs: _,
         word_lists,

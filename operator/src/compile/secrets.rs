@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::postgres_url::{self, PostgresUrl};
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::secret_ref::{RotatedSecretRef, SecretRef};
 use hookswitch_crds::snapshot::{ResolvedSecret, SecretEncoding};
@@ -143,6 +144,17 @@ pub(super) enum Use {
     UrlPart,
     /// A private key in PEM.
     PrivateKey,
+    /// Certificates in PEM.
+    Certificates,
+    /// A connection to PostgreSQL, without TLS too where that is `plain`.
+    PostgresUrl {
+        /// Whether it may do without TLS.
+        plain: bool,
+    },
+    /// A .creds file of NATS.
+    NatsCredentials,
+    /// The seed of a user's key of NATS.
+    NatsSeed,
 }
 
 impl Use {
@@ -157,6 +169,13 @@ impl Use {
     ) {
         let SecretRef { name, key } = reference;
         let bytes = value.expose().trim_ascii();
+        let mut tell = |fault: &str| {
+            problems.unresolved(
+                field,
+                reason::SECRET_INVALID,
+                format!("the key {key} of the Secret {name} {fault}: correct its value"),
+            );
+        };
         let fault = match self {
             Self::Key(SecretEncoding::Raw) => {
                 if value.expose().ends_with(b"\n") {
@@ -184,24 +203,59 @@ impl Use {
             Self::PrivateKey if !bytes.starts_with(b"-----BEGIN ") => {
                 "is no private key in PEM, which begins with -----BEGIN"
             }
+            Self::Certificates if !has_line(bytes, "-----BEGIN CERTIFICATE-----") => {
+                "holds no certificates in PEM, which begin with -----BEGIN CERTIFICATE-----"
+            }
+            Self::PostgresUrl { plain } => match postgres_fault(bytes, plain) {
+                Some(fault) => return tell(&fault),
+                None => return,
+            },
+            Self::NatsCredentials
+                if !has_line(bytes, "-----BEGIN NATS USER JWT-----")
+                    || !has_line(bytes, "-----BEGIN USER NKEY SEED-----") =>
+            {
+                "is no .creds file of NATS, with a JWT and a seed"
+            }
+            Self::NatsSeed if !bytes.starts_with(b"SU") => {
+                "is no seed of a user's key, which begins with SU"
+            }
             Self::Key(_)
             | Self::Header
             | Self::Url
             | Self::UrlPart
             | Self::PrivateKey
+            | Self::Certificates
+            | Self::NatsCredentials
+            | Self::NatsSeed
             | Self::Words => return,
         };
-        problems.unresolved(
-            field,
-            reason::SECRET_INVALID,
-            format!("the key {key} of the Secret {name} {fault}: correct its value"),
-        );
+        tell(fault);
     }
 }
 
 fn is_url(bytes: &[u8]) -> bool {
     let parsed = std::str::from_utf8(bytes).ok().map(url::Url::parse);
     matches!(parsed, Some(Ok(url)) if matches!(url.scheme(), "https" | "http") && url.has_host())
+}
+
+/// Whether a text has such a line.
+fn has_line(bytes: &[u8], line: &str) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().any(|it| it.trim() == line)
+}
+
+/// What is wrong with a URL of PostgreSQL.
+fn postgres_fault(bytes: &[u8], plain: bool) -> Option<String> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Some(postgres_url::Error::NoUrl.to_string());
+    };
+    match PostgresUrl::parse(text) {
+        Ok(url) if !url.tls && !plain => Some(
+            "has sslmode=disable, which needs allowPrivateNetwork: true in the route".to_owned(),
+        ),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Why a reference has no value.

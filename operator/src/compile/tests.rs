@@ -1,6 +1,7 @@
 //! The compiler as a whole, through its public face and from YAML, as users meet it.
 
 mod attachment;
+mod databases_and_queues;
 mod destinations;
 mod effective;
 mod incremental;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
-use hookswitch_crds::snapshot::{Route, Snapshot, Subscription};
+use hookswitch_crds::snapshot::{Destination, Http, Route, Snapshot, Subscription};
 use serde_json::Value as Json;
 
 use super::{
@@ -49,6 +50,11 @@ spec:
     types: [conversation.created]
     deliver: [{destination: tickets}]
 ";
+
+/// The request of a destination that speaks HTTP.
+fn http(destination: &Destination) -> &Http {
+    destination.transport.http().unwrap()
+}
 
 /// Settings of an operator that grants nothing.
 fn settings() -> Settings {

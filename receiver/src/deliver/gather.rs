@@ -2,6 +2,7 @@
 //!
 //! - [`Gather::Always`]: what is due together goes together, up to what one request holds.
 //! - [`Gather::AtLimit`]: each goes alone while the rate limit has room, and the rest joins the last.
+//! - [`Gather::Counted`]: as `Always`, and each takes from the rate limit.
 //! - A delivery that made a whole request be refused goes alone.
 
 use super::kind::{Batch, Gather};
@@ -43,7 +44,13 @@ impl Gathering {
         let batch = self.batch.filter(|batch| !alone && batch.takes(&delivery));
         let joins = self.open && batch.is_some_and(|batch| self.holds(batch, length));
         let at_limit = batch.is_some_and(|batch| batch.gather == Gather::AtLimit);
-        if joins && !at_limit {
+        let counted = batch.is_some_and(|batch| batch.gather == Gather::Counted);
+        if joins && counted {
+            if !permit() {
+                return Err(Box::new(delivery));
+            }
+            self.join(delivery, length);
+        } else if joins && !at_limit {
             self.join(delivery, length);
         } else if self.requests.len() < self.room {
             if permit() {
@@ -130,6 +137,13 @@ mod tests {
         assert_eq!(sizes(DestinationKind::Mixpanel, 250, 1, 1), [250]);
         assert_eq!(sizes(DestinationKind::Zendesk, 3, 2, 9), [1, 1]);
         assert_eq!(sizes(DestinationKind::Zendesk, 3, 9, 2), [1, 1]);
+    }
+
+    #[test]
+    fn where_each_counts_the_limit_is_kept_and_they_go_together_all_the_same() {
+        assert_eq!(sizes(DestinationKind::Nats, 9, 9, 4), [4]);
+        assert_eq!(sizes(DestinationKind::Nats, 300, 9, 999), [256, 44]);
+        assert_eq!(sizes(DestinationKind::Postgres, 250, 2, 999), [100, 100]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! What a request is (URL, authentication, the body's form, limits) is resolved by the operator, in
 //! `compile/destination/`, and comes with the snapshot. To add a kind: a file here with its [`Api`],
-//! and its line in [`api`].
+//! and its line in [`api`]. Most speak HTTP; what else is spoken has a module beside this one.
 
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ mod freshdesk;
 mod http_api;
 mod hubspot;
 mod mixpanel;
+pub(super) mod nats;
+pub(super) mod postgres;
 mod salesforce;
 mod slack;
 mod telegram;
@@ -65,6 +67,8 @@ pub(super) mod reason {
     pub(in crate::deliver) const KEY_CONFLICT: &str = "key_conflict";
     /// An answer that is not of the API.
     pub(in crate::deliver) const UNREADABLE: &str = "unreadable";
+    /// No stream of JetStream's takes the subject.
+    pub(in crate::deliver) const NO_STREAM: &str = "no_stream";
     /// Any other answer that a repetition would not change.
     pub(in crate::deliver) const REFUSED: &str = "refused";
     /// The name does not resolve.
@@ -101,6 +105,40 @@ pub(super) enum Reply {
     NoAnswer(Fault),
     /// Nothing was sent: the destination has it already.
     Found,
+    /// What became of each delivery, where what is spoken tells it for each.
+    Each(Vec<Told>),
+}
+
+/// What became of a delivery.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// What it means.
+    pub(super) verdict: Verdict,
+    /// What came back, for people.
+    pub(super) said: Option<String>,
+}
+
+impl Told {
+    pub(super) const fn new(verdict: Verdict, said: Option<String>) -> Self {
+        Self { verdict, said }
+    }
+
+    /// It would be refused again.
+    pub(super) const fn refused(said: String) -> Self {
+        Self::new(Verdict::new(Class::Refused, reason::REFUSED), Some(said))
+    }
+
+    /// Nothing of it left, or what did has no effect.
+    pub(super) fn not_sent(fault: &Fault) -> Self {
+        let verdict = Verdict::new(Class::Retry, fault.reason);
+        Self::new(verdict, Some(fault.detail.clone()))
+    }
+
+    /// It left, and no answer came.
+    pub(super) fn no_answer(fault: &Fault) -> Self {
+        let verdict = Verdict::new(Class::Ambiguous, fault.reason);
+        Self::new(verdict, Some(fault.detail.clone()))
+    }
 }
 
 /// Why there is no answer.
@@ -216,6 +254,14 @@ pub(super) struct Batch {
     pub(super) bytes: usize,
     /// When they are gathered.
     pub(super) gather: Gather,
+    /// How their bodies make one; `None` where they go together over one connection, and each stays as it
+    /// is.
+    pub(super) join: Option<Join>,
+}
+
+/// How several bodies make one.
+#[derive(Debug)]
+pub(super) struct Join {
     /// Whether a body may stand with others.
     fits: fn(&Json) -> bool,
     /// The request's body, of one delivery too.
@@ -231,6 +277,8 @@ pub(super) enum Gather {
     Always,
     /// When the rate limit has no room for each alone.
     AtLimit,
+    /// Whenever several are due, each against the rate limit: what is saved is the way there and back.
+    Counted,
 }
 
 /// How to ask whether a delivery has taken effect.
@@ -264,6 +312,14 @@ impl Api {
         }
     }
 
+    /// One that speaks something else than HTTP: what came of it comes judged, as [`Reply::Each`].
+    const fn spoken(batch: Batch) -> Self {
+        Self {
+            batch: Some(batch),
+            ..Self::new(http_api::judge, Key::None)
+        }
+    }
+
     /// The body of one delivery, with its key where that stands there; `None` where it is no JSON.
     pub(super) fn body(&self, delivery: &StoredDelivery) -> Option<Json> {
         let mut body = parsed(delivery)?;
@@ -277,7 +333,10 @@ impl Api {
 impl Batch {
     /// Whether a delivery may stand with others.
     pub(super) fn takes(&self, delivery: &StoredDelivery) -> bool {
-        parsed(delivery).is_some_and(|body| (self.fits)(&body))
+        let Some(join) = &self.join else {
+            return true;
+        };
+        parsed(delivery).is_some_and(|body| (join.fits)(&body))
     }
 }
 
@@ -309,6 +368,8 @@ pub(super) const fn api(kind: DestinationKind) -> &'static Api {
         DestinationKind::Http | DestinationKind::Tgstaff => &http_api::API,
         DestinationKind::Hubspot => &hubspot::API,
         DestinationKind::Mixpanel => &mixpanel::API,
+        DestinationKind::Nats => &nats::API,
+        DestinationKind::Postgres => &postgres::API,
         DestinationKind::Salesforce => &salesforce::API,
         DestinationKind::Slack => &slack::API,
         DestinationKind::SlackWebhook => &slack::WEBHOOK,
@@ -327,8 +388,10 @@ pub(super) fn judge(
     now: Timestamp,
 ) -> Vec<Verdict> {
     let api = api(kind);
-    let each = match (reply, &api.batch) {
-        (Reply::Answered { answer, .. }, Some(batch)) => (batch.each)(answer, ids),
+    let join = api.batch.as_ref().and_then(|batch| batch.join.as_ref());
+    let each = match (reply, join) {
+        (Reply::Answered { answer, .. }, Some(join)) => (join.each)(answer, ids),
+        (Reply::Each(each), _) => Some(each.iter().map(|told| told.verdict).collect()),
         _ => None,
     };
     each.unwrap_or_else(|| {
@@ -350,6 +413,10 @@ pub(super) fn judge_whole(kind: DestinationKind, reply: &Reply, now: Timestamp) 
         Reply::NoAnswer(fault) => Verdict::new(Class::Ambiguous, fault.reason),
         Reply::Found => Verdict::new(Class::Delivered, reason::FOUND),
         Reply::Answered { answer, .. } => (api(kind).judge)(answer, now),
+        // What it means for each is said there; of all, what it means for the first.
+        Reply::Each(each) => each
+            .first()
+            .map_or_else(Verdict::unreadable, |it| it.verdict),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The way out: TLS, name resolution and the HTTP clients of lanes.
+//! The way out: TLS, name resolution, the HTTP clients of lanes and the connections of those that speak
+//! something else.
 //!
 //! - Trust is the platform's (`/etc/ssl/certs`, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name), read
 //!   once: a company's own CA is trusted where its certificate is mounted.
@@ -18,7 +19,16 @@ use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::RootCertStore;
 use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::kind::{Fault, reason};
 
 /// Connections that are idle longer are closed: before the other side does, which would break the
 /// next request.
@@ -48,6 +58,9 @@ pub enum Error {
     /// A client can't be made.
     #[error("the HTTP client of a destination: {0}")]
     Client(#[from] reqwest::Error),
+    /// The host is no name.
+    #[error("the host is no name that a certificate could be for")]
+    Host,
 }
 
 /// Resolves names, unfiltered.
@@ -74,6 +87,7 @@ struct System {
 }
 
 /// A lane's resolver: gives only what its destination may reach.
+#[derive(Clone)]
 struct Guarded {
     lookup: Arc<dyn Lookup>,
     private_networks: Arc<[IpNet]>,
@@ -118,11 +132,7 @@ impl Network {
     /// # Errors
     /// Where TLS can't be set up.
     pub(super) fn new(roots: RootCertStore, lookup: Arc<dyn Lookup>) -> Result<Self, Error> {
-        let mut tls =
-            rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
+        let mut tls = client_config(roots)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { tls, lookup })
     }
@@ -138,11 +148,7 @@ impl Network {
         private_networks: &[IpNet],
         keep_alive: bool,
     ) -> Result<reqwest::Client, Error> {
-        let resolver = Guarded {
-            lookup: Arc::clone(&self.lookup),
-            private_networks: private_networks.into(),
-            permits: Arc::new(Semaphore::new(LOOKUPS_PER_LANE)),
-        };
+        let resolver = self.guarded(private_networks);
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
             .dns_resolver(Arc::new(resolver))
@@ -158,6 +164,132 @@ impl Network {
             .build()?;
         Ok(client)
     }
+}
+
+/// Bytes both ways, with TLS or without.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// The way to one server that speaks something else than HTTP: its name resolved anew and guarded at
+/// each connection.
+#[derive(Clone)]
+pub(super) struct Dialler {
+    host: String,
+    port: u16,
+    name: ServerName<'static>,
+    guarded: Guarded,
+    tls: TlsConnector,
+}
+
+impl Network {
+    /// The way to a server that may be in these private networks. `roots` are trusted in place of the
+    /// platform's.
+    ///
+    /// # Errors
+    /// Where TLS can't be set up.
+    pub(super) fn dialler(
+        &self,
+        (host, port): (&str, u16),
+        private_networks: &[IpNet],
+        roots: Option<RootCertStore>,
+    ) -> Result<Dialler, Error> {
+        let mut tls = roots.map_or_else(|| Ok(self.tls.clone()), client_config)?;
+        tls.alpn_protocols.clear();
+        Ok(Dialler {
+            host: host.to_owned(),
+            port,
+            name: ServerName::try_from(host.to_owned()).map_err(|_| Error::Host)?,
+            guarded: self.guarded(private_networks),
+            tls: TlsConnector::from(Arc::new(tls)),
+        })
+    }
+
+    fn guarded(&self, private_networks: &[IpNet]) -> Guarded {
+        Guarded {
+            lookup: Arc::clone(&self.lookup),
+            private_networks: private_networks.into(),
+            permits: Arc::new(Semaphore::new(LOOKUPS_PER_LANE)),
+        }
+    }
+}
+
+impl Dialler {
+    /// A connection, without TLS yet.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn connect(&self) -> Result<TcpStream, Fault> {
+        match timeout(CONNECT_TIMEOUT, self.connect_any()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(Fault {
+                reason: reason::CONNECT,
+                detail: format!("no connection within {CONNECT_TIMEOUT:?}"),
+            }),
+        }
+    }
+
+    async fn connect_any(&self) -> Result<TcpStream, Fault> {
+        let fault = |reason, error: &dyn std::fmt::Display| Fault {
+            reason,
+            detail: error.to_string(),
+        };
+        let found = self.guarded.addresses(self.host.clone()).await;
+        let found = found.map_err(|error| {
+            let forbidden = error.is::<Forbidden>();
+            fault(
+                if forbidden {
+                    reason::ADDRESS
+                } else {
+                    reason::DNS
+                },
+                &error,
+            )
+        })?;
+        let mut last = fault(reason::DNS, &"the name has no address");
+        for address in found {
+            match TcpStream::connect((address, self.port)).await {
+                Ok(stream) => {
+                    // What is written is written whole: nothing is gained by waiting for more.
+                    drop(stream.set_nodelay(true));
+                    return Ok(stream);
+                }
+                Err(error) => last = fault(reason::CONNECT, &error),
+            }
+        }
+        Err(last)
+    }
+
+    /// TLS over a connection.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn secure(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
+        let secured = self.tls.connect(self.name.clone(), stream).await;
+        secured.map_err(|error| Fault {
+            reason: reason::TLS,
+            detail: error.to_string(),
+        })
+    }
+}
+
+/// TLS that trusts these.
+fn client_config(roots: RootCertStore) -> Result<rustls::ClientConfig, Error> {
+    Ok(
+        rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    )
+}
+
+/// The certificates of a Secret; `None` where it holds none, or one that can't be read.
+pub(super) fn certificates(pem: &[u8]) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.ok()?).ok()?;
+    }
+    (!roots.is_empty()).then_some(roots)
 }
 
 impl Lookup for System {
@@ -182,28 +314,38 @@ impl Lookup for System {
     }
 }
 
+impl Guarded {
+    /// The addresses of a name that may be reached: one at least.
+    async fn addresses(
+        &self,
+        name: String,
+    ) -> Result<Vec<IpAddr>, Box<dyn std::error::Error + Send + Sync>> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await?;
+        let found = self.lookup.lookup(name.clone(), permit).await?;
+        let reachable: Vec<IpAddr> = found
+            .iter()
+            .filter(|address| address::allowed(**address, &self.private_networks))
+            .copied()
+            .collect();
+        if reachable.is_empty() {
+            return Err(Forbidden {
+                name,
+                addresses: found.len(),
+            }
+            .into());
+        }
+        Ok(reachable)
+    }
+}
+
 impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
         let name = name.as_str().to_owned();
-        let private_networks = Arc::clone(&self.private_networks);
-        let permits = Arc::clone(&self.permits);
-        let lookup = Arc::clone(&self.lookup);
+        let guarded = self.clone();
         Box::pin(async move {
-            let permit = permits.acquire_owned().await?;
-            let found = lookup.lookup(name.clone(), permit).await?;
-            let reachable: Vec<SocketAddr> = found
-                .iter()
-                .filter(|address| address::allowed(**address, &private_networks))
-                .map(|address| SocketAddr::new(*address, 0))
-                .collect();
-            if reachable.is_empty() {
-                return Err(Forbidden {
-                    name,
-                    addresses: found.len(),
-                }
-                .into());
-            }
-            let addresses: Addrs = Box::new(reachable.into_iter());
+            let found = guarded.addresses(name).await?;
+            let found = found.into_iter().map(|it| SocketAddr::new(it, 0));
+            let addresses: Addrs = Box::new(found);
             Ok(addresses)
         })
     }

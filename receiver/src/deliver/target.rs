@@ -6,43 +6,30 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hookswitch_crds::secret::SecretBytes;
-use hookswitch_crds::snapshot::{self, Auth, Credential, ResolvedSecret, SecretEncoding};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::Bytes;
+use hookswitch_crds::address;
+use hookswitch_crds::snapshot::{self, ResolvedSecret, Transport};
+use ipnet::IpNet;
 use jiff::Timestamp;
-use reqwest::{Client, Url};
-use zeroize::Zeroizing;
+use rustls::RootCertStore;
+use tokio::time::Instant;
 
-use self::token::Tokens;
+use self::http::Caller;
+pub(super) use self::http::headers;
 use super::excerpt::Secrets;
-use super::kind::{self, Api, Reply, Verdict};
+use super::kind::{self, Api, Fault, Reply, Told, Verdict, reason};
+use super::nats::{self, Publisher};
 use super::network::{self, Network};
+use super::postgres::{self, Writer};
 use super::wire::Wire;
+use crate::event::Event;
+use crate::plan::{FrozenBody, FrozenRequest};
 use crate::store::{Answer, StoredDelivery};
 
 mod attempt;
+mod http;
 mod token;
 pub(super) mod url;
-
-/// What we call ourselves, unless a header of the destination says otherwise.
-const USER_AGENT: &str = concat!("hookswitch/", env!("CARGO_PKG_VERSION"));
-
-/// Headers that frame the message or steer the connection: never a destination's to set.
-const FRAMING: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Why nothing is sent to a destination. Its deliveries wait, and use no attempt, until the
 /// configuration changes.
@@ -78,6 +65,18 @@ pub(super) enum Held {
     /// The URL can't be used.
     #[error("the URL is not an absolute http:// or https:// URL")]
     Url,
+    /// NATS's credentials can't be read.
+    #[error("the secret {0} holds no credentials of NATS that can be used")]
+    NatsCredentials(String),
+    /// Certificates can't be read.
+    #[error("the secret {0} holds no certificates in PEM that can be used")]
+    Certificates(String),
+    /// A connection to PostgreSQL can't be read.
+    #[error("the secret {0} {1}")]
+    PostgresUrl(String, String),
+    /// A connection without TLS, without leave.
+    #[error("a connection without TLS needs allowPrivateNetwork")]
+    Plain,
     /// Plain HTTP without leave.
     #[error("plain http:// needs allowPrivateNetwork: use https://")]
     PlainHttp,
@@ -93,50 +92,24 @@ pub(super) enum Held {
 pub(super) struct Target {
     /// As the configuration has it.
     pub(super) spec: Arc<snapshot::Destination>,
-    url: Url,
-    headers: HeaderMap,
-    keys: Vec<SecretBytes>,
-    tokens: Option<Tokens>,
     secrets: Secrets,
-    client: Client,
-    wire: Arc<dyn Wire>,
+    way: Way,
 }
 
-/// What a destination's settings and secrets come to.
-struct Resolved {
-    url: Url,
-    headers: HeaderMap,
-    keys: Vec<SecretBytes>,
-    tokens: Option<Tokens>,
-    secrets: Secrets,
-}
-
-impl Resolved {
-    fn of(http: &snapshot::Http) -> Result<Self, Held> {
-        let mut secrets = Secrets::default();
-        let url = url::resolve(http, &mut secrets)?;
-        let mut headers = headers(http, &mut secrets)?;
-        if let Some(value) = basic(&http.auth, &mut secrets)? {
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        let keys = keys(http, &mut secrets)?;
-        let tokens = match &http.auth {
-            Auth::OAuth(oauth) => Some(Tokens::prepare(oauth, http, &mut secrets)?),
-            _ => None,
-        };
-        Ok(Self {
-            url,
-            headers,
-            keys,
-            tokens,
-            secrets,
-        })
-    }
+/// How it is spoken to.
+enum Way {
+    Http(Box<Caller>),
+    Nats(Box<Publisher>),
+    Postgres(Box<Writer>),
 }
 
 /// Why deliveries to a destination wait until the configuration changes, where they do.
 pub(super) fn held(destination: &snapshot::Destination) -> Option<Held> {
-    Resolved::of(&destination.http).err()
+    match &destination.transport {
+        Transport::Http(http) => http::held(http),
+        Transport::Nats(nats) => nats::held(nats),
+        Transport::Postgres(postgres) => postgres::held(postgres),
+    }
 }
 
 /// An attempt that has ended.
@@ -167,24 +140,41 @@ impl Target {
         network: &Network,
         wire: &Arc<dyn Wire>,
     ) -> Result<Self, Held> {
-        let Resolved {
-            url,
-            headers,
-            keys,
-            tokens,
-            secrets,
-        } = Resolved::of(&spec.http)?;
-        let keep_alive = spec.delivery.on_ambiguous != snapshot::OnAmbiguous::DeadLetter;
+        let mut secrets = Secrets::default();
+        let way = match &spec.transport {
+            Transport::Http(http) => Way::Http(Box::new(Caller::prepare(
+                http,
+                spec,
+                network,
+                wire,
+                &mut secrets,
+            )?)),
+            Transport::Nats(nats) => {
+                let publisher = Publisher::prepare(nats, network, &mut secrets)?;
+                Way::Nats(Box::new(publisher))
+            }
+            Transport::Postgres(postgres) => {
+                let writer = Writer::prepare(postgres, network, &mut secrets)?;
+                Way::Postgres(Box::new(writer))
+            }
+        };
         Ok(Self {
             spec: Arc::clone(spec),
-            url,
-            headers,
-            keys,
-            tokens,
             secrets,
-            client: network.client(&spec.http.private_networks, keep_alive)?,
-            wire: Arc::clone(wire),
+            way,
         })
+    }
+
+    /// Attempts deliveries together. `at` is the time of a signature.
+    ///
+    /// Cancellation: something may have left; the attempt is then ambiguous.
+    pub(super) async fn attempt(&self, deliveries: &[StoredDelivery], at: Timestamp) -> Reply {
+        let deadline = Instant::now() + self.spec.delivery.timeout.to_std();
+        match &self.way {
+            Way::Http(caller) => caller.attempt(deliveries, at, deadline).await,
+            Way::Nats(publisher) => publisher.attempt(deliveries, deadline).await,
+            Way::Postgres(writer) => writer.attempt(deliveries, deadline).await,
+        }
     }
 
     /// What is peculiar to its API.
@@ -202,6 +192,7 @@ impl Target {
         let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
         let verdicts = kind::judge(self.spec.kind, reply, &ids, now);
         let (status, said) = match reply {
+            Reply::Each(each) => return self.judge_each(each),
             Reply::Answered { answer, whole } => (
                 Some(answer.status().as_u16()),
                 self.excerpt(answer.body(), *whole),
@@ -211,10 +202,8 @@ impl Target {
             }
             Reply::Found => (None, None),
         };
-        let works = |it: &&Verdict| !it.is_failure();
-        let lane = verdicts.iter().find(works).or_else(|| verdicts.first());
         Judged {
-            lane: lane.copied().unwrap_or_else(Verdict::interrupted),
+            lane: of_lane(&verdicts),
             each: verdicts
                 .iter()
                 .map(|verdict| Attempted {
@@ -233,9 +222,34 @@ impl Target {
         }
     }
 
+    /// The same where what was said was said of each.
+    fn judge_each(&self, each: &[Told]) -> Judged {
+        let verdicts: Vec<Verdict> = each.iter().map(|told| told.verdict).collect();
+        let each = each.iter().map(|Told { verdict, said }| {
+            let said = said.as_ref();
+            Attempted {
+                verdict: *verdict,
+                answer: Answer {
+                    status: None,
+                    reason: verdict.reason.to_owned(),
+                    ambiguous: verdict.class == kind::Class::Ambiguous,
+                    excerpt: said.and_then(|it| self.excerpt(it.as_bytes(), true)),
+                },
+            }
+        });
+        Judged {
+            lane: of_lane(&verdicts),
+            each: each.collect(),
+        }
+    }
+
     /// The beginning of what was said, without secrets.
     fn excerpt(&self, said: &[u8], whole: bool) -> Option<String> {
-        let Some(token) = self.tokens.as_ref().and_then(Tokens::issued) else {
+        let issued = match &self.way {
+            Way::Http(caller) => caller.issued(),
+            Way::Nats(_) | Way::Postgres(_) => None,
+        };
+        let Some(token) = issued else {
             return self.secrets.excerpt(said, whole);
         };
         let mut issued = Secrets::default();
@@ -245,43 +259,19 @@ impl Target {
     }
 }
 
-/// The destination's own headers, with the values of their secrets.
-pub(super) fn headers(http: &snapshot::Http, secrets: &mut Secrets) -> Result<HeaderMap, Held> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    for snapshot::Header { name, value } in &http.headers {
-        let invalid = || Held::Header(name.clone());
-        let header = HeaderName::try_from(name).map_err(|_| invalid())?;
-        let value = match value {
-            snapshot::HeaderValue::Literal(text) => {
-                HeaderValue::from_str(text).map_err(|_| invalid())?
-            }
-            snapshot::HeaderValue::Secret { prefix, secret } => {
-                let text = reveal(secret, secrets)?;
-                let bytes = [prefix.as_bytes(), text].concat();
-                let mut value = HeaderValue::try_from(bytes).map_err(|_| Held::SecretUnusable {
-                    header: name.clone(),
-                    reference: secret.reference.clone(),
-                })?;
-                value.set_sensitive(true);
-                value
-            }
-        };
-        if FRAMING.contains(&header.as_str()) {
-            tracing::warn!(
-                header = name,
-                "a header that frames the request is not sent"
-            );
-        } else {
-            headers.insert(header, value);
-        }
-    }
-    Ok(headers)
+/// What several verdicts say of the destination: that it works, where one says so.
+fn of_lane(verdicts: &[Verdict]) -> Verdict {
+    let works = |it: &&Verdict| !it.is_failure();
+    let lane = verdicts.iter().find(works).or_else(|| verdicts.first());
+    lane.copied().unwrap_or_else(Verdict::interrupted)
 }
 
 /// A secret's value, which answers are cleared of from now on. One made from a file often ends with a
 /// line break, which belongs to no token.
-fn reveal<'a>(secret: &'a ResolvedSecret, secrets: &mut Secrets) -> Result<&'a [u8], Held> {
+pub(super) fn reveal<'a>(
+    secret: &'a ResolvedSecret,
+    secrets: &mut Secrets,
+) -> Result<&'a [u8], Held> {
     let found = secret
         .usable()
         .ok_or_else(|| Held::SecretMissing(secret.reference.clone()))?;
@@ -289,36 +279,35 @@ fn reveal<'a>(secret: &'a ResolvedSecret, secrets: &mut Secrets) -> Result<&'a [
     Ok(found.expose().trim_ascii_end())
 }
 
-/// The value of `Authorization` in the Basic scheme (RFC 7617), where that is the authentication.
-fn basic(auth: &Auth, secrets: &mut Secrets) -> Result<Option<HeaderValue>, Held> {
-    let Auth::Basic { username, password } = auth else {
+/// Certificates that a server's own is signed with, where the platform's are not to count.
+pub(super) fn certificates(secret: Option<&ResolvedSecret>) -> Result<Option<RootCertStore>, Held> {
+    let Some(secret) = secret else {
         return Ok(None);
     };
-    let mut part = |credential: &Credential| match credential {
-        Credential::Literal(text) => Ok(text.as_bytes().to_vec()),
-        Credential::Secret(secret) => reveal(secret, secrets).map(<[u8]>::to_vec),
-    };
-    let pair = Zeroizing::new([part(username)?, part(password)?].join(&b':'));
-    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
-    secrets.add(encoded.as_bytes());
-    let mut value = HeaderValue::try_from(format!("Basic {}", *encoded))
-        .map_err(|_| Held::Header("authorization".to_owned()))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
+    let found = secret
+        .usable()
+        .ok_or_else(|| Held::SecretMissing(secret.reference.clone()))?;
+    let roots = network::certificates(found.expose());
+    let unusable = || Held::Certificates(secret.reference.clone());
+    roots.map(Some).ok_or_else(unusable)
 }
 
-/// The keys of the signing secrets that can be used: one at least, where there are any.
-fn keys(http: &snapshot::Http, secrets: &mut Secrets) -> Result<Vec<SecretBytes>, Held> {
-    let mut keys = Vec::new();
-    for secret in http.signing_secrets.iter().filter_map(|one| one.usable()) {
-        secrets.add(secret.expose());
-        keys.extend(secret.key(SecretEncoding::Whsec));
+/// Whether a host that is an address may be reached. A name is checked when it is resolved.
+pub(super) fn allowed_host(host: &str, private_networks: &[IpNet]) -> Result<(), Held> {
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(address) if !address::allowed(address, private_networks) => Err(Held::Address(address)),
+        Ok(_) | Err(_) => Ok(()),
     }
-    if keys.is_empty() && !http.signing_secrets.is_empty() {
-        let references = http.signing_secrets.iter();
-        return Err(Held::SigningSecrets(
-            references.map(|secret| secret.reference.clone()).collect(),
-        ));
+}
+
+/// The body of a delivery as it is frozen.
+pub(super) fn body_of(frozen: &FrozenRequest, event: &Event) -> Result<Bytes, Fault> {
+    match &frozen.body {
+        FrozenBody::Event => Ok(event.body.clone()),
+        FrozenBody::Rendered(body) => Ok(body.clone()),
+        FrozenBody::Unrendered(_) => Err(Fault {
+            reason: reason::INTERNAL,
+            detail: "the body is not rendered yet".to_owned(),
+        }),
     }
-    Ok(keys)
 }

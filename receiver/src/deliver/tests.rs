@@ -14,6 +14,7 @@ pub(super) mod memory;
 mod outcomes;
 mod server;
 mod sockets;
+mod spoken;
 
 /// Settings that tests begin with.
 pub(super) fn settings() -> Delivery {

@@ -56,10 +56,10 @@ fn data(event: &Event) -> Option<Json> {
 pub(super) fn address(template: &Template, event: &Variables<'_>) -> Result<String, EvalError> {
     let value = template.render(event)?;
     let address = template::text(&value);
-    // As a segment of a path, any of these would name something else.
+    // As a segment of a path, any of these would name something else; and none is a subject.
     if matches!(address.as_ref(), "" | "." | "..") {
         return Err(EvalError::Failed(
-            "the record's id in the destination's address is empty".to_owned(),
+            "the part of the destination's address that depends on the event is empty".to_owned(),
         ));
     }
     Ok(address.into_owned())
@@ -72,7 +72,7 @@ pub(super) fn request(
     address: Option<String>,
     body: Option<&Json>,
 ) -> FrozenRequest {
-    let format = destination.http.format;
+    let format = destination.transport.format();
     let (content_type, body) = match (format, body) {
         (Format::CloudEventsStructured, body) => {
             (CLOUD_EVENT.to_owned(), rendered(&envelope(event, body)))
@@ -88,7 +88,7 @@ pub(super) fn request(
     };
     FrozenRequest {
         kind: destination.kind,
-        method: destination.http.method.clone(),
+        method: destination.transport.method().to_owned(),
         content_type,
         cloud_event_headers: format == Format::CloudEventsBinary,
         address,
@@ -104,13 +104,13 @@ pub(super) fn unrendered(
     hidden: Hidden,
     body: &Unrendered,
 ) -> FrozenRequest {
-    let format = destination.http.format;
+    let format = destination.transport.format();
     let content_type = if body.enveloped { CLOUD_EVENT } else { JSON };
     // Texts, numbers and flags: it can't fail.
     let body = serde_json::to_vec(body).unwrap_or_default();
     FrozenRequest {
         kind: destination.kind,
-        method: destination.http.method.clone(),
+        method: destination.transport.method().to_owned(),
         content_type: content_type.to_owned(),
         hidden,
         cloud_event_headers: format == Format::CloudEventsBinary,

@@ -312,7 +312,7 @@ fn unrendered(
     let echo = echo.filter(|_| entry.destination.writes_back);
     Unrendered {
         body: enriched.source.clone(),
-        enveloped: entry.destination.http.format == Format::CloudEventsStructured,
+        enveloped: entry.destination.transport.format() == Format::CloudEventsStructured,
         look_ups: look_ups.collect(),
         echo: echo.map(|echo| UnrenderedEcho {
             sent: echo.sent.clone(),

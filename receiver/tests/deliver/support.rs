@@ -13,7 +13,7 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{
     Auth, CircuitBreaker, Delivery, Destination, DestinationKind, Format, Header, HeaderValue,
-    Http, OnAmbiguous, Ordering, ResolvedSecret,
+    Http, OnAmbiguous, Ordering, ResolvedSecret, Transport,
 };
 use hookswitch_receiver::clock::Clock;
 use hookswitch_receiver::config::Config;
@@ -161,7 +161,7 @@ fn destination(name: &str, url: &str, delivery: Delivery) -> Destination {
     Destination {
         name: name.to_owned(),
         kind: DestinationKind::Http,
-        http: Http {
+        transport: Transport::from(Http {
             url: url.to_owned(),
             method: "POST".to_owned(),
             headers: vec![Header {
@@ -178,7 +178,7 @@ fn destination(name: &str, url: &str, delivery: Delivery) -> Destination {
             auth: Auth::None,
             signing_secrets: Vec::new(),
             private_networks: vec!["127.0.0.0/8".parse().unwrap()],
-        },
+        }),
         address: None,
         writes_back: false,
         delivery,

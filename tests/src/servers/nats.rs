@@ -1,14 +1,19 @@
 //! A NATS server with JetStream, on a free loopback port.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 
+pub use self::client::{Client, Message};
 use super::process::{Folder, Process};
 use super::{Program, free_port};
 use crate::wait;
+
+mod client;
 
 /// How long it may take to come up.
 const UP: Duration = Duration::from_mins(1);
@@ -59,6 +64,17 @@ impl Nats {
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// A client; `who` is more of its CONNECT, such as `{"auth_token": "..."}`.
+    pub async fn client(&self, who: Value) -> Client {
+        Client::connect(self.port, who).await
     }
 
     /// Its folder: configuration, log and streams.

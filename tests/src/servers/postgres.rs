@@ -10,17 +10,17 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use super::free_port;
 use super::process::{Folder, Process};
+use super::{certificates, free_port};
 use crate::wait;
 
 /// Where Debian's package puts each version.
@@ -79,7 +79,12 @@ impl Postgres {
         fs::write(&password, PASSWORD).expect("a password");
         hand_over(&password);
         initialise(&programs, &folder, &password).await;
-        let authority = write_certificates(folder.path());
+        let authority = certificates::write(folder.path());
+        for name in ["server.crt", "server.key"] {
+            let path = folder.path().join(name);
+            private(&path);
+            hand_over(&path);
+        }
         let mut this = Self {
             process: None,
             port: free_port(),
@@ -137,6 +142,12 @@ impl Postgres {
         let create = format!("create database {name}");
         self.existing("postgres").execute(&create).await;
         self.existing(&name)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// The certificate, in PEM, that the server's own is signed with; its own is for 127.0.0.1 and
@@ -259,29 +270,6 @@ async fn initialise(programs: &Path, folder: &Folder, password: &Path) {
         "initdb: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// Writes `server.crt` and `server.key`; gives the authority's certificate.
-fn write_certificates(folder: &Path) -> String {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = || KeyPair::generate().expect("a key");
-    let authority = CertifiedIssuer::self_signed(params, key()).expect("an authority");
-    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let server_key = key();
-    let server = CertificateParams::new(names)
-        .and_then(|params| params.signed_by(&server_key, &authority))
-        .expect("a certificate");
-    for (name, pem) in [
-        ("server.crt", server.pem()),
-        ("server.key", server_key.serialize_pem()),
-    ] {
-        let path = folder.join(name);
-        fs::write(&path, pem).expect("a certificate can be written");
-        private(&path);
-        hand_over(&path);
-    }
-    authority.pem()
 }
 
 /// PostgreSQL wants its key to be read by nobody else.

@@ -47,7 +47,7 @@ impl Kind for spec::Dingtalk {
         };
         Some(Request {
             kind: DestinationKind::Dingtalk,
-            http: vendor.call("POST", auth, Vec::new()),
+            transport: vendor.call("POST", auth, Vec::new()).into(),
             address: None,
         })
     }

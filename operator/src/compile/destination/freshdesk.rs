@@ -37,7 +37,7 @@ impl Kind for spec::Freshdesk {
         };
         Some(Request {
             kind: DestinationKind::Freshdesk,
-            http: vendor.call("POST", auth, Vec::new()),
+            transport: vendor.call("POST", auth, Vec::new()).into(),
             address: None,
         })
     }

@@ -36,7 +36,7 @@ impl Kind for spec::Http {
         let set = if sign.is_some() { &SIGNING[..] } else { &[] };
         Some(Request {
             kind: DestinationKind::Http,
-            http: snapshot::Http {
+            transport: snapshot::Http {
                 url: parsed.to_string(),
                 method: self::method(*method),
                 headers: headers::resolve(headers, set, field, context, problems),
@@ -44,7 +44,8 @@ impl Kind for spec::Http {
                 auth: Auth::None,
                 signing_secrets: signing_secrets(sign.as_ref(), field, context, problems),
                 private_networks: network::resolve(&parsed, allow, field, "url", context, problems),
-            },
+            }
+            .into(),
             address: None,
         })
     }
@@ -83,7 +84,7 @@ impl Kind for spec::Tgstaff {
         let others = headers::resolve(headers, &["authorization"], field, context, problems);
         Some(Request {
             kind: DestinationKind::Tgstaff,
-            http: snapshot::Http {
+            transport: snapshot::Http {
                 url: parsed.to_string(),
                 method: self::method(*method),
                 headers: std::iter::once(token).chain(others).collect(),
@@ -93,7 +94,8 @@ impl Kind for spec::Tgstaff {
                 private_networks: network::resolve(
                     &parsed, allow, field, "baseUrl", context, problems,
                 ),
-            },
+            }
+            .into(),
             address: address.map(str::to_owned),
         })
     }
@@ -154,7 +156,7 @@ pub(in crate::compile) fn method(method: Option<spec::Method>) -> String {
     .to_owned()
 }
 
-fn format(format: spec::Format) -> snapshot::Format {
+pub(super) fn format(format: spec::Format) -> snapshot::Format {
     match format {
         spec::Format::Json => snapshot::Format::Json,
         spec::Format::CloudEventsBinary => snapshot::Format::CloudEventsBinary,

@@ -53,7 +53,7 @@ impl Kind for spec::Hubspot {
         )?;
         Some(Request {
             kind: DestinationKind::Hubspot,
-            http: vendor.call("POST", Auth::None, vec![token]),
+            transport: vendor.call("POST", Auth::None, vec![token]).into(),
             address: None,
         })
     }

@@ -68,7 +68,7 @@ impl Kind for spec::Mixpanel {
         )?;
         Some(Request {
             kind: DestinationKind::Mixpanel,
-            http: vendor.call("POST", auth, Vec::new()),
+            transport: vendor.call("POST", auth, Vec::new()).into(),
             address: None,
         })
     }

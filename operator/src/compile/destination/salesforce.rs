@@ -50,7 +50,7 @@ impl Kind for spec::Salesforce {
         }));
         Some(Request {
             kind: DestinationKind::Salesforce,
-            http: vendor.call("PATCH", auth, Vec::new()),
+            transport: vendor.call("PATCH", auth, Vec::new()).into(),
             address: Some(external_id.clone()),
         })
     }

@@ -51,7 +51,7 @@ impl Kind for spec::Slack {
         };
         Some(Request {
             kind,
-            http,
+            transport: http.into(),
             address: None,
         })
     }

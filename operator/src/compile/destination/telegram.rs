@@ -37,7 +37,7 @@ impl Kind for spec::Telegram {
         http.url = format!("{url}/bot{{secret}}/sendMessage");
         Some(Request {
             kind: DestinationKind::Telegram,
-            http,
+            transport: http.into(),
             address: None,
         })
     }

@@ -39,7 +39,7 @@ impl Kind for spec::Zendesk {
         };
         Some(Request {
             kind: DestinationKind::Zendesk,
-            http: vendor.call("POST", auth, Vec::new()),
+            transport: vendor.call("POST", auth, Vec::new()).into(),
             address: None,
         })
     }

@@ -8,17 +8,26 @@ use hookswitch_crds::snapshot::{
 use hookswitch_crds::template::Template;
 use serde_json::{Value as Json, json};
 
-use super::{SUBSCRIPTION, all, compiled, told};
+use super::{SUBSCRIPTION, all, compiled, http, told};
 
 /// Secrets that stand for every vendor's.
-const SECRETS: &str = "
+pub(super) const SECRETS: &str = r#"
 kind: Secret
 metadata: {name: vendor, namespace: support}
-stringData: {token: the-token, url: 'https://hooks.slack.com/services/T1/B1/planted', spaced: a token, pem: '-----BEGIN PRIVATE KEY-----'}
-";
+stringData:
+  token: the-token
+  url: 'https://hooks.slack.com/services/T1/B1/planted'
+  spaced: a token
+  pem: '-----BEGIN PRIVATE KEY-----'
+  ca: '-----BEGIN CERTIFICATE-----'
+  pg: 'postgres://u:planted@db.example/crm'
+  plain: 'postgres://u:planted@db.example/crm?sslmode=disable'
+  seed: SUAMK4JJ
+  creds: "-----BEGIN NATS USER JWT-----\na.b.c\n-----BEGIN USER NKEY SEED-----\nSUAMK4JJ\n"
+"#;
 
 /// A route with one destination, and one rule with this body for it.
-fn route(destination: &str, body: &str) -> String {
+pub(super) fn route(destination: &str, body: &str) -> String {
     format!(
         "
 kind: EventRoute
@@ -33,7 +42,7 @@ spec:
     )
 }
 
-fn entry(destination: &str, body: &str) -> Route {
+pub(super) fn entry(destination: &str, body: &str) -> Route {
     let compiled = compiled(&all(&[SUBSCRIPTION, SECRETS, &route(destination, body)]));
     let told = told(&compiled.route("support/crm").problems);
     let entry = compiled.route_entry("support/crm");
@@ -42,18 +51,18 @@ fn entry(destination: &str, body: &str) -> Route {
     entry.clone()
 }
 
-fn destination(yaml: &str) -> Destination {
+pub(super) fn destination(yaml: &str) -> Destination {
     entry(yaml, "").destinations.remove(0)
 }
 
-fn refused(destination: &str, body: &str) -> String {
+pub(super) fn refused(destination: &str, body: &str) -> String {
     let compiled = compiled(&all(&[SUBSCRIPTION, SECRETS, &route(destination, body)]));
     assert!(compiled.route_entry("support/crm").is_none());
     told(&compiled.route("support/crm").problems)
 }
 
 /// What a rule's body, or the kind's own, becomes for an event.
-fn rendered(destination: &str, body: &str, data: &Json) -> Json {
+pub(super) fn rendered(destination: &str, body: &str, data: &Json) -> Json {
     let mut entry = entry(destination, body);
     let Deliver { body, .. } = entry.rules.remove(0).deliver.remove(0);
     let template = Template::compile(&body.unwrap(), Scope::Event).unwrap();
@@ -64,7 +73,7 @@ fn rendered(destination: &str, body: &str, data: &Json) -> Json {
     template.render(&Variables::new(&event)).unwrap()
 }
 
-fn created() -> Json {
+pub(super) fn created() -> Json {
     json!({
         "user_id": 777_000, "username": "alice", "conversation_id": "c-1001",
         "first_message": "Hello", "conversation_url": "https://app.tg-staff.example/c-1001",
@@ -126,17 +135,17 @@ fn r54_the_other_kinds_call_their_own_apis() {
     ] {
         let destination = destination(yaml);
         assert_eq!(destination.kind, kind);
-        assert_eq!(destination.http.method, method);
-        assert_eq!(destination.http.url, url);
+        assert_eq!(http(&destination).method, method);
+        assert_eq!(http(&destination).url, url);
     }
     let token = "mixpanel: {projectId: '42', projectTokenSecretRef: {name: vendor, key: token}}";
     assert_eq!(
-        destination(token).http.url,
+        http(&destination(token)).url,
         "https://api.mixpanel.com/import?strict=1"
     );
     let lead = destination(LEAD);
     assert_eq!(lead.address.as_deref(), Some("${event.data.user_id}"));
-    let Auth::OAuth(oauth) = lead.http.auth else {
+    let Auth::OAuth(oauth) = http(&lead).auth.clone() else {
         panic!()
     };
     assert_eq!(
@@ -144,7 +153,7 @@ fn r54_the_other_kinds_call_their_own_apis() {
         "https://acme.my.salesforce.com/services/oauth2/token"
     );
     let jwt = "salesforce: {instanceUrl: 'https://acme.my.salesforce.com', object: Lead, externalIdField: X__c, externalId: '1', auth: {jwtBearer: {clientIdSecretRef: {name: vendor, key: token}, username: bot@acme.example, privateKeySecretRef: {name: vendor, key: pem}}}}";
-    let Auth::OAuth(oauth) = destination(jwt).http.auth else {
+    let Auth::OAuth(oauth) = http(&destination(jwt)).auth.clone() else {
         panic!()
     };
     let Grant::JwtBearer { audience, .. } = oauth.grant else {
@@ -289,8 +298,8 @@ fn r54_each_kind_calls_its_own_api() {
     ] {
         let destination = destination(yaml);
         assert_eq!(destination.kind, kind);
-        assert_eq!(destination.http.url, url);
-        assert_eq!(destination.http.method, "POST");
+        assert_eq!(http(&destination).url, url);
+        assert_eq!(http(&destination).method, "POST");
         assert!(!destination.writes_back, "{yaml}");
         assert!(destination.delivery.rate_limit.is_some(), "{yaml}");
     }
@@ -299,14 +308,14 @@ fn r54_each_kind_calls_its_own_api() {
 #[test]
 fn each_api_gets_its_credentials_where_it_wants_them() {
     let slack = destination(SLACK);
-    let [header] = slack.http.headers.as_slice() else {
-        panic!("{:?}", slack.http.headers)
+    let [header] = http(&slack).headers.as_slice() else {
+        panic!("{:?}", http(&slack).headers)
     };
     assert_eq!(header.name, "Authorization");
     assert!(matches!(&header.value, HeaderValue::Secret { prefix, .. } if prefix == "Bearer "));
-    assert!(matches!(destination(WEBHOOK).http.auth, Auth::Url(_)));
-    assert!(matches!(destination(TELEGRAM).http.auth, Auth::Path(_)));
-    let Auth::Basic { username, password } = destination(ZENDESK).http.auth else {
+    assert!(matches!(http(&destination(WEBHOOK)).auth, Auth::Url(_)));
+    assert!(matches!(http(&destination(TELEGRAM)).auth, Auth::Path(_)));
+    let Auth::Basic { username, password } = http(&destination(ZENDESK)).auth.clone() else {
         panic!()
     };
     assert_eq!(
@@ -335,7 +344,7 @@ fn a_proxy_or_a_stand_in_may_take_the_vendors_place() {
             "https://desk.example/api/v2/tickets",
         ),
     ] {
-        assert_eq!(destination(yaml).http.url, url);
+        assert_eq!(http(&destination(yaml)).url, url);
     }
 }
 

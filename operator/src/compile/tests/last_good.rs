@@ -166,7 +166,7 @@ fn the_last_good_spec_loses_private_addresses_with_the_grant() {
     let before = compile(&objects(&yaml), &Snapshot::empty(), &granted);
     let networks = |compiled: &super::Compiled| {
         let entry = compiled.route_entry("support/crm").unwrap();
-        entry.destinations[0].http.private_networks.len()
+        super::http(&entry.destinations[0]).private_networks.len()
     };
     assert_eq!(before.refusals("support/crm"), (None, None));
     assert_eq!(networks(&before), 1);

@@ -493,37 +493,6 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Whatever the resources define and this build does not serve is refused by name.
-#[test]
-fn what_is_not_served_yet_is_refused_and_never_passed_over() {
-    const TICKETS: &str = "{name: tickets, http: {url: 'https://crm.example.com/tickets'}}";
-    for (from, to, field) in [
-        (
-            TICKETS,
-            "{name: tickets, postgres: {urlSecretRef: {name: s, key: k}, table: events}}",
-            "spec.destinations[0].postgres",
-        ),
-        (
-            TICKETS,
-            "{name: tickets, nats: {url: 'tls://nats.example:4222', subject: a}}",
-            "spec.destinations[0].nats",
-        ),
-    ] {
-        let compiled = compiled(&edited(&all(&[SUBSCRIPTION, ROUTE]), from, to));
-        let report = compiled.route("support/crm");
-        let found = report.problems.iter().find(|it| it.field == field);
-        let found = found.unwrap_or_else(|| panic!("{field}: {}", told(&report.problems)));
-        let told = told(&report.problems);
-        assert_eq!(found.reason, reason::NOT_YET_SUPPORTED);
-        assert_eq!(
-            report.conditions.accepted.reason,
-            reason::NOT_YET_SUPPORTED,
-            "{told}"
-        );
-        assert!(compiled.route_entry("support/crm").is_none(), "{field}");
-    }
-}
-
 #[test]
 fn a_long_list_of_problems_is_told_in_part() {
     let references: Vec<String> = (0..12).map(|it| format!("{{name: n{it}}}")).collect();

@@ -7,7 +7,7 @@ use hookswitch_crds::snapshot::{
     Snapshot,
 };
 
-use super::{ROUTE, SUBSCRIPTION, all, compiled, edited, objects, settings};
+use super::{ROUTE, SUBSCRIPTION, all, compiled, edited, http, objects, settings};
 use crate::compile::{Ceilings, PrivateGrant, Settings, compile};
 
 const REPLY: &str = "
@@ -30,10 +30,10 @@ fn tgstaff_is_http_with_its_facts_filled_in() {
     let entry = compiled.route_entry("support/reply").unwrap();
     let reply = &entry.destinations[0];
     assert_eq!(reply.kind, DestinationKind::Tgstaff);
-    assert_eq!(reply.http.url, "https://api.tg-staff.example/v1/messages");
-    assert_eq!(reply.http.method, "POST");
-    let [token] = reply.http.headers.as_slice() else {
-        panic!("{:?}", reply.http.headers)
+    assert_eq!(http(reply).url, "https://api.tg-staff.example/v1/messages");
+    assert_eq!(http(reply).method, "POST");
+    let [token] = http(reply).headers.as_slice() else {
+        panic!("{:?}", http(reply).headers)
     };
     assert_eq!(token.name, "Authorization");
     let HeaderValue::Secret { prefix, secret } = &token.value else {
@@ -52,7 +52,7 @@ fn r53_a_segment_of_tgstaffs_path_may_be_an_expression() {
     let route = compiled.route_entry("support/reply").unwrap();
     let reply = &route.destinations[0];
     assert_eq!(
-        reply.http.url,
+        http(reply).url,
         "https://api.tg-staff.example/v1/users/%7Baddress%7D/tags"
     );
     assert_eq!(reply.address.as_deref(), Some("${event.data.user_id}"));
@@ -345,8 +345,7 @@ fn private_addresses_need_the_routes_word_and_the_operators() {
             "{http}"
         );
         if let Some(route) = compiled.route_entry("support/crm") {
-            let ranges: Vec<String> = route.destinations[0]
-                .http
+            let ranges: Vec<String> = super::http(&route.destinations[0])
                 .private_networks
                 .iter()
                 .map(ToString::to_string)

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
-use super::{Api, Batch, Class, Gather, Key, Verdict, http_api, reason};
+use super::{Api, Batch, Class, Gather, Join, Key, Verdict, http_api, reason};
 use crate::store::StoredDelivery;
 
 /// `robot/send`.
@@ -25,9 +25,11 @@ pub(super) const API: Api = Api {
         most: 20,
         bytes: 16 << 10,
         gather: Gather::AtLimit,
-        fits,
-        join,
-        each: |_, _| None,
+        join: Some(Join {
+            fits,
+            join,
+            each: |_, _| None,
+        }),
     }),
     ..Api::new(judge, Key::Body(stamp))
 };

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
-use super::{Api, Batch, Class, Gather, Key, Verdict, http_api, reason, retry_after};
+use super::{Api, Batch, Class, Gather, Join, Key, Verdict, http_api, reason, retry_after};
 use crate::store::StoredDelivery;
 
 /// `batch/upsert` and `batch/create`: at most 100 inputs.
@@ -23,9 +23,11 @@ pub(super) const API: Api = Api {
         most: 100,
         bytes: 1 << 20,
         gather: Gather::Always,
-        fits: |_| true,
-        join: |inputs| json!({"inputs": inputs}),
-        each,
+        join: Some(Join {
+            fits: |_| true,
+            join: |inputs| json!({"inputs": inputs}),
+            each,
+        }),
     }),
     ..Api::new(judge, Key::Body(stamp))
 };

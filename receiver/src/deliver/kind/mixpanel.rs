@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use super::{Api, Batch, Class, Gather, Key, Verdict, http_api, reason};
+use super::{Api, Batch, Class, Gather, Join, Key, Verdict, http_api, reason};
 use crate::store::StoredDelivery;
 
 /// `import`: at most 2,000 events and 10 MB, and 2 MB in earlier documentation.
@@ -21,9 +21,11 @@ pub(super) const API: Api = Api {
         most: 2000,
         bytes: 2 << 20,
         gather: Gather::Always,
-        fits: |_| true,
-        join: Json::Array,
-        each,
+        join: Some(Join {
+            fits: |_| true,
+            join: Json::Array,
+            each,
+        }),
     }),
     ..Api::new(http_api::judge, Key::Body(stamp))
 };

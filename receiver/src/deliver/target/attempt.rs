@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use super::super::kind::{Fault, Found, Key, Reply, Search, reason};
 use super::super::wire::Outgoing;
 use super::super::{cloudevents, sign};
+use super::http::Caller;
 use super::token::Token;
-use super::{Target, url};
-use crate::plan::FrozenBody;
+use super::{body_of, url};
 use crate::store::StoredDelivery;
 
 /// The delivery's id, the same with every attempt
@@ -33,16 +33,16 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 /// Pages of a search that are looked at.
 const PAGES: usize = 10;
 
-impl Target {
+impl Caller {
     /// Attempts deliveries, in one request. `at` is the time of its signature.
     ///
     /// Cancellation: the request may have left; the attempt is then ambiguous.
-    pub(in crate::deliver) async fn attempt(
+    pub(super) async fn attempt(
         &self,
         deliveries: &[StoredDelivery],
         at: Timestamp,
+        deadline: Instant,
     ) -> Reply {
-        let deadline = Instant::now() + self.spec.delivery.timeout.to_std();
         self.exchange(deliveries, at, deadline)
             .await
             .unwrap_or_else(Reply::NotSent)
@@ -97,7 +97,7 @@ impl Target {
         let ([delivery], Some(search)) = (deliveries, &self.api().search) else {
             return Ok(None);
         };
-        if !delivery.doubtful || self.spec.delivery.on_ambiguous != OnAmbiguous::Search {
+        if !delivery.doubtful || self.on_ambiguous != OnAmbiguous::Search {
             return Ok(None);
         }
         for page in 1..=PAGES {
@@ -145,6 +145,7 @@ impl Target {
             ))),
             Reply::NotSent(fault) | Reply::NoAnswer(fault) => Err(unclear(fault.detail)),
             Reply::Found => Ok(Ok(Found::Yes)),
+            Reply::Each(_) => Err(unclear("the answer is none of HTTP")),
         }
     }
 
@@ -200,24 +201,21 @@ impl Target {
             Some(address) => url::with_address(&self.url, address),
             None => self.url.clone(),
         };
-        url::signed(url, &self.spec.http.auth, at)
+        url::signed(url, &self.auth, at)
     }
 
     /// The body: as it is frozen, or as the API wants several, with their keys.
     fn body(&self, deliveries: &[StoredDelivery]) -> Result<Bytes, Fault> {
         let api = self.api();
         if let ([delivery], Key::Header | Key::None, None) = (deliveries, api.key, &api.batch) {
-            return match &delivery.request.body {
-                FrozenBody::Event => Ok(delivery.event.event.body.clone()),
-                FrozenBody::Rendered(body) => Ok(body.clone()),
-                FrozenBody::Unrendered(_) => Err(internal("the body is not rendered yet")),
-            };
+            return body_of(&delivery.request, &delivery.event.event);
         }
         let bodies = deliveries.iter().map(|delivery| api.body(delivery));
         let bodies: Option<Vec<Json>> = bodies.collect();
         let mut bodies = bodies.ok_or_else(|| internal("the body is not JSON"))?;
-        let body = match &api.batch {
-            Some(batch) => Some((batch.join)(bodies)),
+        let join = api.batch.as_ref().and_then(|batch| batch.join.as_ref());
+        let body = match join {
+            Some(join) => Some((join.join)(bodies)),
             None => bodies.pop(),
         };
         let body = body.ok_or_else(|| internal("nothing to send"))?;
@@ -228,7 +226,7 @@ impl Target {
 fn status(reply: &Reply) -> Option<StatusCode> {
     match reply {
         Reply::Answered { answer, .. } => Some(answer.status()),
-        Reply::NotSent(_) | Reply::NoAnswer(_) | Reply::Found => None,
+        Reply::NotSent(_) | Reply::NoAnswer(_) | Reply::Found | Reply::Each(_) => None,
     }
 }
 

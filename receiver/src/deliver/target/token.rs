@@ -181,7 +181,7 @@ impl Tokens {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(
             header::USER_AGENT,
-            HeaderValue::from_static(super::USER_AGENT),
+            HeaderValue::from_static(super::http::USER_AGENT),
         );
         Ok(Outgoing {
             method: Method::POST,
@@ -225,7 +225,7 @@ fn granted(reply: &Reply) -> Result<Token, Fault> {
         Reply::NotSent(failed) | Reply::NoAnswer(failed) => {
             return Err(fault(failed.detail.clone()));
         }
-        Reply::Found => return Err(fault("no answer".to_owned())),
+        Reply::Found | Reply::Each(_) => return Err(fault("no answer".to_owned())),
     };
     if !answer.status().is_success() {
         let Denied { error } = serde_json::from_slice(answer.body()).unwrap_or_default();

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::{
-    Auth, Delivery, Destination, DestinationKind, Format, Http, OnAmbiguous,
+    Auth, Delivery, Destination, DestinationKind, Format, Http, OnAmbiguous, Transport,
 };
 use http::Response;
 use jiff::Timestamp;
@@ -192,7 +192,7 @@ pub(in crate::deliver) fn destination(name: &str, delivery: Delivery) -> Destina
     Destination {
         name: name.to_owned(),
         kind: DestinationKind::Http,
-        http: Http {
+        transport: Transport::from(Http {
             url: format!("https://{name}/hook"),
             method: "POST".to_owned(),
             headers: Vec::new(),
@@ -200,11 +200,19 @@ pub(in crate::deliver) fn destination(name: &str, delivery: Delivery) -> Destina
             auth: Auth::None,
             signing_secrets: Vec::new(),
             private_networks: Vec::new(),
-        },
+        }),
         address: None,
         writes_back: false,
         delivery,
         redact: None,
+    }
+}
+
+/// What a destination speaks HTTP with.
+pub(in crate::deliver) fn http(destination: &mut Destination) -> &mut Http {
+    match &mut destination.transport {
+        Transport::Http(http) => http,
+        other => panic!("{other:?}"),
     }
 }
 

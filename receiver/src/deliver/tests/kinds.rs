@@ -12,7 +12,7 @@ use hookswitch_crds::snapshot::{
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::bench::{AT_ONCE, Bench, Seen, answer, destination, no_answer};
+use super::bench::{AT_ONCE, Bench, Seen, answer, destination, http, no_answer};
 use super::settings;
 use crate::deliver::kind::reason;
 use crate::plan::{DeadReason, FrozenBody, FrozenRequest};
@@ -29,8 +29,8 @@ fn secret(value: &str) -> ResolvedSecret {
 pub(super) fn vendor(kind: DestinationKind, host: &str, path: &str, auth: Auth) -> Destination {
     let mut destination = destination(host, settings());
     destination.kind = kind;
-    destination.http.url = format!("https://{host}{path}");
-    destination.http.auth = auth;
+    http(&mut destination).url = format!("https://{host}{path}");
+    http(&mut destination).auth = auth;
     destination
 }
 

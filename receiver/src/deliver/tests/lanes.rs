@@ -8,7 +8,7 @@ use hookswitch_crds::snapshot::{
     CircuitBreaker, Delivery, Destination, Header, HeaderValue, RateLimit, ResolvedSecret,
 };
 
-use super::bench::{AT_ONCE, Bench, answer, destination, lane, status};
+use super::bench::{AT_ONCE, Bench, answer, destination, http, lane, status};
 use super::settings;
 use crate::deliver::breaker::MAX_IN_FLIGHT;
 use crate::plan::DeadReason;
@@ -249,7 +249,7 @@ async fn a_failing_head_blocks_its_subject_only() {
 
 fn with_secret(value: Option<&str>) -> Destination {
     let mut destination = destination("crm.example", settings());
-    destination.http.headers.push(Header {
+    http(&mut destination).headers.push(Header {
         name: "Authorization".to_owned(),
         value: HeaderValue::Secret {
             prefix: "Bearer ".to_owned(),

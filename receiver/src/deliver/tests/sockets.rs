@@ -24,7 +24,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::bench::{delivery, destination};
+use super::bench::{delivery, destination, http};
 use super::server::{Behaviour, Server, respond};
 use super::settings;
 use crate::deliver::kind::{Class, reason};
@@ -62,8 +62,8 @@ fn network(roots: RootCertStore, names: Vec<Vec<IpAddr>>) -> Network {
 fn local(url: String) -> Destination {
     let mut destination = destination("local", settings());
     destination.delivery.timeout = Span::from_millis(400);
-    destination.http.url = url;
-    destination.http.private_networks = vec!["127.0.0.1/32".parse().unwrap()];
+    http(&mut destination).url = url;
+    http(&mut destination).private_networks = vec!["127.0.0.1/32".parse().unwrap()];
     destination
 }
 
@@ -115,7 +115,7 @@ fn literal(name: &str, value: &str) -> Header {
 async fn r54_a_generic_destination_gets_the_frozen_request_under_our_headers() {
     let server = Server::start(respond("200 OK", "", "ok")).await;
     let mut to = local(url(server.address));
-    to.http.headers = vec![
+    http(&mut to).headers = vec![
         literal("X-Team", "support"),
         literal("Content-Length", "3"),
         literal("Host", "elsewhere.example"),
@@ -130,7 +130,7 @@ async fn r54_a_generic_destination_gets_the_frozen_request_under_our_headers() {
         },
     ];
     let one = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    to.http.signing_secrets = vec![
+    http(&mut to).signing_secrets = vec![
         secret("crm/new", one),
         secret("crm/broken", "not base64!"),
         ResolvedSecret {
@@ -255,15 +255,15 @@ async fn a_name_that_resolves_to_a_private_address_is_refused_at_each_resolution
     assert_eq!(attempted.verdict.class, Class::Delivered);
 
     // Another private network than the one that it may use.
-    to.http.private_networks = vec!["10.0.0.0/8".parse().unwrap()];
+    http(&mut to).private_networks = vec!["10.0.0.0/8".parse().unwrap()];
     let attempted = once(to.clone()).await;
     assert_eq!(attempted.verdict.reason, reason::ADDRESS, "{attempted:?}");
     let excerpt = attempted.answer.excerpt.unwrap();
     assert!(excerpt.contains("crm.example") && excerpt.contains("allowPrivateNetwork"));
 
     // None at all.
-    to.http.private_networks = Vec::new();
-    to.http.url = to.http.url.replace("http:", "https:");
+    http(&mut to).private_networks = Vec::new();
+    http(&mut to).url = http(&mut to).url.replace("http:", "https:");
     let attempted = once(to).await;
     assert_eq!(attempted.verdict.reason, reason::ADDRESS);
     assert_eq!(server.requests().len(), 1);
@@ -293,7 +293,7 @@ async fn private_addresses_in_the_url_and_plain_http_are_held() {
     let network = network(RootCertStore::empty(), vec![vec![LOOPBACK]]);
     let held = |url: &str| {
         let mut destination = destination("local", settings());
-        destination.http.url = url.to_owned();
+        http(&mut destination).url = url.to_owned();
         prepare(destination, &network).err()
     };
     for url in [
@@ -317,7 +317,7 @@ async fn private_addresses_in_the_url_and_plain_http_are_held() {
 async fn r57_an_answer_that_repeats_the_request_is_kept_without_its_secrets() {
     let server = Server::start(Behaviour::Echo).await;
     let mut to = local(url(server.address));
-    to.http.headers = vec![Header {
+    http(&mut to).headers = vec![Header {
         name: "Authorization".to_owned(),
         value: HeaderValue::Secret {
             prefix: "Bearer ".to_owned(),

@@ -1,0 +1,396 @@
+//! Writes deliveries to a table of a PostgreSQL database, over a lane's own few connections.
+//!
+//! ```text
+//!  BEGIN, INSERT ... INSERT ─▶ all are good ─ COMMIT ─▶ all are written
+//!          (sent at once)   ─▶ one is not   ─ ROLLBACK ─▶ it is refused, and each other one
+//!                                                         goes in a transaction of its own
+//! ```
+//!
+//! - What has not been asked to be committed has no effect: a connection that breaks before is no doubt. What
+//!   breaks between COMMIT and its answer is.
+//! - Statements have no names, and settings end with their transaction, so that poolers between us and the
+//!   database do no harm.
+//! - TLS is spoken by PostgreSQL's request for it
+//!   (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and nothing is said before.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+
+use futures::future::{join, join_all};
+use hookswitch_crds::postgres_url::PostgresUrl;
+use hookswitch_crds::snapshot;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, Error, NoTls};
+
+use super::excerpt::Secrets;
+use super::kind::postgres::{self as kind, Row, Table};
+use super::kind::{Class, Fault, Reply, Told, reason};
+use super::network::{Dialler, Network, Stream};
+use super::pool::Pool;
+use super::target::{Held, allowed_host, body_of, certificates, reveal};
+use crate::store::StoredDelivery;
+
+/// Asks for TLS: the length of the request, and its code.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// A database made ready.
+pub(super) struct Writer {
+    table: Table,
+    config: Config,
+    tls: bool,
+    dialler: Dialler,
+    pool: Pool<Session>,
+}
+
+/// A connection: what asks, and what moves the bytes while somebody asks.
+struct Session {
+    client: Client,
+    /// `None` once the connection is gone.
+    driver: Option<Driver>,
+}
+
+type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// What is known of the deliveries of an attempt.
+struct Progress {
+    told: Vec<Option<Told>>,
+    /// Those that are just being committed.
+    committing: Vec<usize>,
+}
+
+/// Why a transaction has not been committed.
+enum Failure {
+    /// The server refused it, because of the row at this place or as a whole. The connection works.
+    Refused(Option<usize>, Told),
+    /// It has had no effect, and the connection is gone.
+    Lost(Fault),
+    /// Nobody knows whether it was committed.
+    Doubt(Fault),
+}
+
+fn resolve(spec: &snapshot::Postgres, secrets: &mut Secrets) -> Result<PostgresUrl, Held> {
+    let unusable = |error: &dyn std::fmt::Display| {
+        Held::PostgresUrl(spec.url.reference.clone(), error.to_string())
+    };
+    let text = std::str::from_utf8(reveal(&spec.url, secrets)?);
+    let text = text.map_err(|_| unusable(&"is no text"))?;
+    let url = PostgresUrl::parse(text).map_err(|error| unusable(&error))?;
+    if let Some(password) = &url.password {
+        secrets.add(password.expose());
+    }
+    if !url.tls && spec.private_networks.is_empty() {
+        return Err(Held::Plain);
+    }
+    allowed_host(&url.host, &spec.private_networks)?;
+    Ok(url)
+}
+
+/// Why nothing can be written, where nothing can.
+pub(super) fn held(spec: &snapshot::Postgres) -> Option<Held> {
+    let resolved = resolve(spec, &mut Secrets::default()).err();
+    resolved.or_else(|| certificates(spec.ca.as_ref()).err())
+}
+
+impl Writer {
+    /// Makes a database ready.
+    ///
+    /// # Errors
+    /// What must change before anything can be written.
+    pub(super) fn prepare(
+        spec: &snapshot::Postgres,
+        network: &Network,
+        secrets: &mut Secrets,
+    ) -> Result<Self, Held> {
+        let url = resolve(spec, secrets)?;
+        let ca = certificates(spec.ca.as_ref())?;
+        let mut config = Config::new();
+        config
+            .user(&url.user)
+            .dbname(&url.database)
+            .application_name(url.application_name.as_deref().unwrap_or("hookswitch"))
+            // What is handed to it speaks TLS already.
+            .ssl_mode(SslMode::Disable);
+        if let Some(password) = &url.password {
+            config.password(password.expose());
+        }
+        let to = (url.host.as_str(), url.port);
+        Ok(Self {
+            table: Table::of(spec),
+            config,
+            tls: url.tls,
+            dialler: network.dialler(to, &spec.private_networks, ca)?,
+            pool: Pool::new(),
+        })
+    }
+
+    /// Writes deliveries, each as a row of its own.
+    ///
+    /// Cancellation: they may have been committed; the attempt is then ambiguous.
+    pub(super) async fn attempt(&self, deliveries: &[StoredDelivery], deadline: Instant) -> Reply {
+        let mut progress = Progress {
+            told: Vec::with_capacity(deliveries.len()),
+            committing: Vec::new(),
+        };
+        let mut rows = Vec::with_capacity(deliveries.len());
+        for (place, delivery) in deliveries.iter().enumerate() {
+            let body = body_of(&delivery.request, &delivery.event.event);
+            let told = match body.map(|body| self.table.row(&body, delivery.id)) {
+                Ok(Ok(row)) => {
+                    rows.push((place, row));
+                    None
+                }
+                Ok(Err(why)) => Some(Told::refused(why)),
+                Err(fault) => Some(Told::not_sent(&fault)),
+            };
+            progress.told.push(told);
+        }
+        let writing = self.write(&rows, &mut progress, deadline);
+        let fault = match timeout_at(deadline, writing).await {
+            Ok(Ok(())) => fault(reason::INTERNAL, "nothing became of it"),
+            Ok(Err(fault)) => fault,
+            Err(_) => fault(reason::TIMEOUT, "no answer in time"),
+        };
+        let Progress { told, committing } = progress;
+        let each = told.into_iter().enumerate().map(|(place, told)| {
+            told.unwrap_or_else(|| {
+                if committing.contains(&place) {
+                    Told::no_answer(&fault)
+                } else {
+                    Told::not_sent(&fault)
+                }
+            })
+        });
+        Reply::Each(each.collect())
+    }
+
+    /// Writes rows together, and where one of them is refused each alone.
+    ///
+    /// # Errors
+    /// Why it is not known of some what became of them.
+    async fn write(
+        &self,
+        rows: &[(usize, Row)],
+        progress: &mut Progress,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let turn = self.pool.turn().await;
+        let (mut session, used) = match turn.used() {
+            Some((session, _)) => (session, true),
+            None => (self.open().await?, false),
+        };
+        let mut outcome = session.transaction(rows, progress, deadline).await;
+        if used && matches!(outcome, Err(Failure::Lost(_))) {
+            // It had been closed while it was idle, and nothing was committed.
+            session = self.open().await?;
+            outcome = session.transaction(rows, progress, deadline).await;
+        }
+        match outcome {
+            Ok(()) => {}
+            Err(Failure::Lost(fault) | Failure::Doubt(fault)) => return Err(fault),
+            Err(Failure::Refused(place, told)) => {
+                if told.verdict.class != Class::Refused || rows.len() == 1 {
+                    // It passes, for all of them; or it is the one's own.
+                    for (place, _) in rows {
+                        let told = Told::new(told.verdict, told.said.clone());
+                        progress.tell(*place, told);
+                    }
+                } else {
+                    if let Some(place) = place {
+                        progress.tell(place, told);
+                    }
+                    self.write_alone(&mut session, rows, progress, deadline)
+                        .await?;
+                }
+            }
+        }
+        if !session.client.is_closed() {
+            turn.keep(session);
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of which nothing is known yet, each in a transaction of its own.
+    async fn write_alone(
+        &self,
+        session: &mut Session,
+        rows: &[(usize, Row)],
+        progress: &mut Progress,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        for row in rows {
+            let place = row.0;
+            if progress.told.get(place).is_none_or(Option::is_some) {
+                continue;
+            }
+            let row = std::slice::from_ref(row);
+            match session.transaction(row, progress, deadline).await {
+                Ok(()) => {}
+                Err(Failure::Refused(_, told)) => progress.tell(place, told),
+                Err(Failure::Lost(fault) | Failure::Doubt(fault)) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects.
+    async fn open(&self) -> Result<Session, Fault> {
+        let mut tcp = self.dialler.connect().await?;
+        let stream: Box<dyn Stream> = if self.tls {
+            let asked = async {
+                tcp.write_all(&SSL_REQUEST).await?;
+                tcp.read_u8().await
+            };
+            match asked.await {
+                Ok(b'S') => Box::new(self.dialler.secure(tcp).await?),
+                Ok(_) => {
+                    let why = "the server speaks no TLS: turn it on there, or let the URL end with ?sslmode=disable";
+                    return Err(fault(reason::TLS, why));
+                }
+                Err(error) => return Err(fault(reason::CONNECT, error)),
+            }
+        } else {
+            Box::new(tcp)
+        };
+        let connected = self.config.connect_raw(stream, NoTls).await;
+        let (client, connection) = connected.map_err(|error| match error.as_db_error() {
+            // Nobody comes in: whatever it is, it can change without a change here.
+            Some(error) => {
+                let judged = kind::judge(error).verdict;
+                let unauthorized = judged.reason == reason::UNAUTHORIZED;
+                let reason = if unauthorized {
+                    judged.reason
+                } else {
+                    reason::CONNECT
+                };
+                fault(reason, kind::said(error))
+            }
+            None => fault(reason::CONNECT, &error),
+        })?;
+        Ok(Session {
+            client,
+            driver: Some(Box::pin(connection)),
+        })
+    }
+}
+
+impl Progress {
+    fn tell(&mut self, place: usize, told: Told) {
+        if let Some(it) = self.told.get_mut(place) {
+            *it = Some(told);
+        }
+    }
+}
+
+impl Session {
+    /// Writes rows in one transaction, and tells of each that it was written.
+    ///
+    /// Cancellation: the session is to be dropped.
+    async fn transaction(
+        &mut self,
+        rows: &[(usize, Row)],
+        progress: &mut Progress,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let Self { client, driver } = self;
+        let client = &*client;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let begin = format!(
+            "BEGIN; SET LOCAL statement_timeout = {}",
+            left.as_millis().max(1)
+        );
+        let inserting = rows.iter().map(|(_, row)| insert(client, row));
+        let sent = join(client.batch_execute(&begin), join_all(inserting));
+        let (begun, inserted) = drive(driver, sent).await;
+        begun.map_err(|error| unsent(&error, None))?;
+        // The first that went wrong by itself.
+        let mut wrong = None;
+        for ((place, _), inserted) in rows.iter().zip(&inserted) {
+            if let Err(error) = inserted {
+                let anothers = error.as_db_error().is_some_and(kind::is_another_rows);
+                if wrong.is_none() || !anothers {
+                    wrong = Some((*place, error));
+                }
+                if !anothers {
+                    break;
+                }
+            }
+        }
+        if let Some((place, error)) = wrong {
+            let failure = unsent(error, Some(place));
+            if matches!(failure, Failure::Refused(..)) {
+                let rolled_back = drive(driver, client.batch_execute("ROLLBACK")).await;
+                rolled_back.map_err(|error| unsent(&error, None))?;
+            }
+            return Err(failure);
+        }
+        progress.committing = rows.iter().map(|(place, _)| *place).collect();
+        let committed = drive(driver, client.batch_execute("COMMIT")).await;
+        if let Err(error) = committed {
+            let definite = error.as_db_error().filter(|error| !kind::in_doubt(error));
+            let Some(error) = definite else {
+                return Err(Failure::Doubt(lost(&error)));
+            };
+            progress.committing.clear();
+            return Err(Failure::Refused(None, kind::judge(error)));
+        }
+        progress.committing.clear();
+        for ((place, _), inserted) in rows.iter().zip(inserted) {
+            progress.tell(*place, kind::written(inserted.unwrap_or_default()));
+        }
+        Ok(())
+    }
+}
+
+/// Writes a row; how many were written.
+async fn insert(client: &Client, row: &Row) -> Result<u64, Error> {
+    let mut values: Vec<(&(dyn ToSql + Sync), Type)> = Vec::with_capacity(row.values.len());
+    for value in &row.values {
+        values.push((value, Type::TEXT));
+    }
+    client.execute_typed(&row.statement, &values).await
+}
+
+/// Moves bytes for as long as something is asked.
+async fn drive<T>(driver: &mut Option<Driver>, asked: impl Future<Output = T>) -> T {
+    let mut asked = pin!(asked);
+    if let Some(moving) = driver {
+        tokio::select! {
+            biased;
+            answer = &mut asked => return answer,
+            // The connection is gone.
+            _ = moving => {}
+        }
+    }
+    // What is asked learns of it only once this is dropped.
+    *driver = None;
+    asked.await
+}
+
+/// An error before anything was asked to be committed.
+fn unsent(error: &Error, place: Option<usize>) -> Failure {
+    match error.as_db_error() {
+        Some(error) => Failure::Refused(place, kind::judge(error)),
+        None => Failure::Lost(lost(error)),
+    }
+}
+
+fn lost(error: &Error) -> Fault {
+    let detail = match error.as_db_error() {
+        Some(error) => kind::said(error),
+        None => error.to_string(),
+    };
+    fault(reason::CONNECTION_LOST, detail)
+}
+
+fn fault(reason: &'static str, detail: impl std::fmt::Display) -> Fault {
+    Fault {
+        reason,
+        detail: detail.to_string(),
+    }
+}
