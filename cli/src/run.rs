@@ -27,6 +27,7 @@ use hookswitch_crds::duration;
 use hookswitch_receiver::clock::Clock;
 use hookswitch_receiver::config::Publisher;
 use hookswitch_receiver::metrics::Metrics;
+use hookswitch_receiver::options::store;
 use hookswitch_receiver::{admin, ingress, run as receiver, tls};
 use ipnet::IpNet;
 use tokio::task::block_in_place;
@@ -73,6 +74,8 @@ pub(crate) struct Args {
     /// Where events and the last good configuration are kept; made if it is not there
     #[arg(long, default_value = ".hookswitch", value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    store: store::Args,
     /// Serve HTTPS with this certificate chain (PEM); a changed file is picked up
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -144,6 +147,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Verdict> {
         metrics: args.metrics,
         admin: Some(args.admin),
         data: args.data,
+        engine: args.store.engine(),
         tls,
         ingress: ingress::Settings {
             trusted_proxies: args.trusted_proxies,

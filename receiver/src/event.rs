@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub const UNTYPED: &str = "dev.hookswitch.untyped";
 
 /// An accepted request. Its body is the raw bytes that were verified.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Given by us at accept (UUID v7): what `explain` takes and delivery ids derive from.
     pub uid: Uuid,

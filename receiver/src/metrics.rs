@@ -25,9 +25,9 @@ const DELIVERY: &[f64] = &[
 /// Appends in a commit.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
-/// Values of the `reason` label of `hookswitch_store_down`: a full disk heals by itself, the others
-/// need a restart at least.
-pub const DOWN: [&str; 3] = ["full", "stopped", "corrupt"];
+/// Values of the `reason` label of `hookswitch_store_down`: a full disk and servers that are
+/// away heal by themselves, the others need a restart at least.
+pub const DOWN: [&str; 4] = ["full", "unavailable", "stopped", "corrupt"];
 
 /// Every metric of the receiver. Cloning is cheap: all clones count together.
 #[derive(Debug, Clone)]

@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use crate::{admin, ingress, log, run, tls};
 
+pub mod store;
+
 /// Receives, verifies, keeps, routes and delivers webhooks, as the operator's snapshot says.
 #[derive(Debug, clap::Parser)]
 #[command(name = "hookswitch-receiver", version)]
@@ -37,9 +39,11 @@ pub struct Args {
     /// Where the admin API stands, for `hookswitch explain` and others by port-forward; loopback only
     #[arg(long, default_value = admin::LISTEN, value_name = "ADDRESS", value_parser = admin::loopback)]
     admin: SocketAddr,
-    /// Where events are kept; made if it is not there
+    /// Where events are kept, or with a shared store the copy of them; made if it is not there
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    store: store::Args,
     /// Serve HTTPS with this certificate chain (PEM); a changed file is picked up
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -74,6 +78,7 @@ impl Args {
             metrics: self.metrics,
             admin: Some(self.admin),
             data: self.data.clone(),
+            engine: self.store.engine(),
             tls: certificate.map(|(certificate, key)| tls::Files::new(certificate, key)),
             ingress: ingress::Settings {
                 trusted_proxies: self.trusted_proxies.clone(),
@@ -104,6 +109,7 @@ mod tests {
         let args = Args::try_parse_from(args).unwrap();
         let options = args.options();
         assert!(options.tls.is_none());
+        assert!(matches!(options.engine, run::Engine::Embedded));
         assert!(options.shutdown_delay.is_zero());
         assert_eq!(options.drain.as_secs(), 10);
         assert_eq!(options.timer_grace.as_secs(), 360);

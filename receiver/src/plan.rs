@@ -37,7 +37,7 @@ impl fmt::Display for Lane {
 }
 
 /// What routing decided about one event.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The event, by its place in the store.
     pub seq: u64,
@@ -175,7 +175,7 @@ impl Guard {
 }
 
 /// A delivery as it is planned. All of it is frozen: every attempt sends the same bytes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewDelivery {
     /// Deterministic, from event, route, rule and destination: the idempotency key.
     pub id: Uuid,
@@ -198,7 +198,7 @@ pub struct NewDelivery {
 }
 
 /// What every attempt sends. Never holds a secret: those are the current snapshot's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrozenRequest {
     /// The kind of destination that it was rendered for.
     pub kind: DestinationKind,
@@ -218,7 +218,7 @@ pub struct FrozenRequest {
 }
 
 /// A frozen body.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum FrozenBody {
     /// The event's own body, which is kept as long as a delivery needs it.
     Event,
@@ -273,7 +273,7 @@ pub struct UnrenderedEcho {
 }
 
 /// Left behind before a write-back is sent, so that the event that it causes is recognised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EchoMark {
     /// SHA-256 of the text of `echo.sent`.
     pub key: [u8; 32],
@@ -282,7 +282,7 @@ pub struct EchoMark {
 }
 
 /// What the rate guard counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteBack {
     /// The event's subject; events without one share the empty subject.
     pub subject: String,

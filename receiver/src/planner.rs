@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use hookswitch_crds::key::ObjectKey;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +81,8 @@ pub struct Options {
     pub accepted: Wake<ObjectKey>,
     /// Lanes that have new deliveries.
     pub lanes: Wake<Lane>,
+    /// Told when other subscriptions may be this planner's.
+    pub moved: Arc<Notify>,
     /// How long after a start, or a jump of the clock, timers that began before it are held.
     pub timer_grace: std::time::Duration,
     /// Ends the task.
@@ -173,6 +176,10 @@ impl Planner {
             () = self.options.shutdown.cancelled() => {}
             subscriptions = self.options.accepted.take() => self.queue.extend(subscriptions),
             Ok(()) = self.options.config.changed() => {
+                self.queue.look_for_all();
+                self.timers.look_for_all();
+            }
+            () = self.options.moved.notified() => {
                 self.queue.look_for_all();
                 self.timers.look_for_all();
             }

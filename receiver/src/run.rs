@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hookswitch_crds::key::ObjectKey;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +24,7 @@ use crate::observe::{self, Observed};
 use crate::plan::Lane;
 use crate::store::archive::Archive;
 use crate::store::embedded::{self, Embedded};
+use crate::store::jetstream::{self, JetStream};
 use crate::store::{self, Store};
 use crate::tls::{self, Tls};
 use crate::wake::Wake;
@@ -37,8 +39,10 @@ pub struct Options {
     pub metrics: SocketAddr,
     /// Where the admin API stands; `None` serves none. It has no login: loopback only.
     pub admin: Option<SocketAddr>,
-    /// Where events are kept.
+    /// Where events are kept, or the copy of them.
     pub data: PathBuf,
+    /// What keeps them.
+    pub engine: Engine,
     /// Certificate and key; `None` serves plain HTTP.
     pub tls: Option<tls::Files>,
     /// Limits on requests, and the proxies that are believed.
@@ -51,6 +55,15 @@ pub struct Options {
     /// How long after a start timers that began before it are held: senders try again meanwhile what
     /// they could not send. TG-Staff's longest pause between two tries is 5 minutes.
     pub timer_grace: Duration,
+}
+
+/// What keeps events.
+#[derive(Debug, Clone)]
+pub enum Engine {
+    /// A file in the data directory.
+    Embedded,
+    /// A log that several receivers share.
+    JetStream(Box<jetstream::Settings>),
 }
 
 /// Where a receiver listens, once it does.
@@ -119,7 +132,11 @@ pub async fn run(
         Some(files) => Some(Tls::load(files).await?),
         None => None,
     };
-    let store = open(&options, &metrics).await?;
+    let wakes = Wakes::default();
+    let store = tokio::select! {
+        store = open(&options, &metrics, &wakes) => store?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let hooks = listen("webhooks", options.listen).await?;
     let health = listen("metrics", options.metrics).await?;
     let admin = match options.admin {
@@ -139,8 +156,7 @@ pub async fn run(
         config,
         metrics,
         clock,
-        accepted: Wake::default(),
-        lanes: Wake::default(),
+        wakes,
         appends: TaskTracker::new(),
         leaving: CancellationToken::new(),
         draining: CancellationToken::new(),
@@ -165,16 +181,24 @@ pub async fn run(
     fault.map_or(Ok(()), Err)
 }
 
+/// Who tells whom that there is something to do.
+#[derive(Default)]
+struct Wakes {
+    /// From the ingress, and from a shared store, to the planner.
+    accepted: Wake<ObjectKey>,
+    /// From the planner, and from a shared store, to the delivery engine.
+    lanes: Wake<Lane>,
+    /// From a shared store to the planner: what is to be planned here has changed.
+    moved: Arc<Notify>,
+}
+
 /// What the tasks of a receiver share.
 struct Receiver {
     store: Arc<dyn Archive>,
     config: Follow,
     metrics: Metrics,
     clock: Clock,
-    /// From the ingress to the planner.
-    accepted: Wake<ObjectKey>,
-    /// From the planner to the delivery engine.
-    lanes: Wake<Lane>,
+    wakes: Wakes,
     /// Appends that outlive their requests: the sender hung up, the event is kept all the same.
     appends: TaskTracker,
     /// Cancelled first: new senders should go elsewhere, and those that come are served.
@@ -198,7 +222,7 @@ impl Receiver {
             store: self.store(),
             metrics: self.metrics.clone(),
             clock: self.clock,
-            accepted: self.accepted.clone(),
+            accepted: self.wakes.accepted.clone(),
             appends: self.appends.clone(),
             draining: self.draining.clone(),
             settings,
@@ -228,8 +252,9 @@ impl Receiver {
             config: self.config.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock,
-            accepted: self.accepted.clone(),
-            lanes: self.lanes.clone(),
+            accepted: self.wakes.accepted.clone(),
+            lanes: self.wakes.lanes.clone(),
+            moved: Arc::clone(&self.wakes.moved),
             timer_grace,
             shutdown: self.stop.clone(),
         });
@@ -238,7 +263,7 @@ impl Receiver {
             config: self.config.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock,
-            lanes: self.lanes.clone(),
+            lanes: self.wakes.lanes.clone(),
             shutdown: self.stop.clone(),
             drain,
         });
@@ -280,7 +305,7 @@ impl Receiver {
             config: self.config.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock,
-            lanes: self.lanes.clone(),
+            lanes: self.wakes.lanes.clone(),
             shutdown: self.stop.clone(),
         });
         serve::serve(
@@ -338,7 +363,28 @@ impl Receiver {
     }
 }
 
-async fn open(options: &Options, metrics: &Metrics) -> Result<Arc<dyn Archive>, Error> {
+async fn open(
+    options: &Options,
+    metrics: &Metrics,
+    wakes: &Wakes,
+) -> Result<Arc<dyn Archive>, Error> {
+    if let Engine::JetStream(settings) = &options.engine {
+        let settings = jetstream::Options {
+            dir: options.data.clone(),
+            metrics: metrics.clone(),
+            settings: (**settings).clone(),
+            accepted: wakes.accepted.clone(),
+            lanes: wakes.lanes.clone(),
+            moved: Arc::clone(&wakes.moved),
+        };
+        return match Box::pin(JetStream::open(settings)).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(source) => Err(Error::Store {
+                data: options.data.clone(),
+                source,
+            }),
+        };
+    }
     let settings = embedded::Options {
         dir: options.data.clone(),
         metrics: metrics.clone(),

@@ -24,8 +24,10 @@
 //!
 //! What a person asks of it, and does to what has ended, is in [`archive`].
 //!
-//! No operation is a general transaction, so that both engines can hold the trait. How NATS JetStream
-//! does each is said beside it.
+//! No operation is a general transaction, so that both engines can hold the trait: [`embedded`] has the
+//! file to itself; with [`jetstream`] several receivers share a log of the same operations, each applies
+//! it to a file of its own, and what a receiver does not own (a subscription's planning, a lane) its
+//! engine does not show it as work: those questions say so.
 
 use std::sync::Arc;
 
@@ -46,6 +48,7 @@ use crate::plan::{
 pub mod archive;
 pub mod embedded;
 mod history;
+pub mod jetstream;
 mod timers;
 mod unused;
 
@@ -87,6 +90,10 @@ pub enum Error {
     /// It can't be opened as it is: in use, not ours, newer than we are, or not readable.
     #[error("the store can't be opened: {0}")]
     Open(String),
+    /// What several receivers share can't be reached, or did not answer in time: it may have been done.
+    /// Ask again: what was done is not done twice.
+    #[error("the log that receivers share can't be reached: {0}")]
+    Unavailable(String),
     /// Reading failed; writing goes on.
     #[error("reading from the store failed: {0}")]
     Read(String),
@@ -103,13 +110,14 @@ impl Error {
             Self::Stopped(_) => "stopped",
             Self::Corrupt(_) => "corrupt",
             Self::Open(_) => "open",
+            Self::Unavailable(_) => "unavailable",
             Self::Read(_) => "read",
         }
     }
 }
 
 /// An event to be kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewEvent {
     /// The event.
     pub event: Event,
@@ -245,7 +253,7 @@ pub struct Due {
 }
 
 /// The start of an attempt.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claim {
     /// The delivery.
     pub id: Uuid,
@@ -256,7 +264,7 @@ pub struct Claim {
 }
 
 /// The end of an attempt, or of a delivery that needs none.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finish {
     /// The delivery.
     pub id: Uuid,
@@ -285,7 +293,7 @@ pub struct Answer {
 }
 
 /// What comes after an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
     /// Done. Unblocks the next of its subject.
     Delivered,
@@ -296,7 +304,7 @@ pub enum Next {
 }
 
 /// What has come of a delivery's look-ups.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Render {
     /// The delivery.
     pub id: Uuid,
@@ -309,7 +317,7 @@ pub struct Render {
 }
 
 /// A body after its look-ups.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Rendered {
     /// It can be sent: frozen from now on.
     Ready {
@@ -383,14 +391,9 @@ pub trait Store: Send + Sync + 'static {
     /// history.
     ///
     /// Cancellation: the append goes on; the sender's retry then is a duplicate.
-    ///
-    /// `JetStream`: a publish to `EVENTS.<subscription>` with `Nats-Msg-Id` of id and digest, after a
-    /// create-only put of the same key in the dedup bucket whose value names the stream sequence.
     fn accept(&self, event: NewEvent) -> Pending<'_, Accepted>;
 
     /// Whether `accept` would find a duplicate at that time: a rate limit is not charged for those.
-    ///
-    /// `JetStream`: a get in the dedup bucket.
     fn seen(
         &self,
         subscription: &ObjectKey,
@@ -400,17 +403,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> Pending<'_, bool>;
 
     /// Subscriptions that have events without a plan.
-    ///
-    /// `JetStream`: the consumers of `EVENTS` with messages pending.
     fn unplanned_subscriptions(&self) -> Pending<'_, Vec<ObjectKey>>;
 
     /// The last planned place of the subscription (0 before the first), and the next events after
     /// it in accept order, at most `limit`, and fewer where they are large: only none says that there
     /// are no more. One whose row is damaged comes as far as it can be read, with
     /// [`crate::event::Disposition::Damaged`], so that the ones behind it do not wait for ever.
-    ///
-    /// `JetStream`: the last message of `PLANS.<subscription>` names the place; then a fetch from
-    /// `EVENTS.<subscription>` at it.
     fn unplanned(
         &self,
         subscription: &ObjectKey,
@@ -418,21 +416,13 @@ pub trait Store: Send + Sync + 'static {
     ) -> Pending<'_, (u64, Vec<StoredEvent>)>;
 
     /// What waits for its plan, by subscription; those with nothing that waits are left out.
-    ///
-    /// `JetStream`: the pending counts of the consumers of `EVENTS`, and a bucket for the times.
     fn waiting(&self) -> Pending<'_, Vec<Waiting>>;
 
     /// Answers the loop guard's questions, in order.
-    ///
-    /// `JetStream`: the `marks` bucket and a counter of the `PLANS` replay, both in memory at the
-    /// owner of the subscription's planning.
     fn guard(&self, questions: Vec<GuardQuestion>) -> Pending<'_, Vec<GuardAnswer>>;
 
     /// What a subscription's rules remember, for each key in order. What counts no more may be there
     /// still.
-    ///
-    /// `JetStream`: a table of the `PLANS` replay, in memory at the owner of the subscription's
-    /// planning. A stale owner reads old answers, and then its append fails.
     fn recall(
         &self,
         subscription: &ObjectKey,
@@ -445,15 +435,10 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Errors: [`Error::Conflict`] where `after` is stale, an echo mark is used up, or a timer that is
     /// to be cancelled does not wait.
-    ///
-    /// `JetStream`: a publish to `PLANS.<subscription>` with `Nats-Expected-Last-Subject-Sequence`.
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()>;
 
     /// Timers of the subscription that are due at `now` and began at `since` or later, at most
     /// `limit`. What waits for one whose row is damaged goes to the dead letters.
-    ///
-    /// `JetStream`: an index of the `PLANS` replay, in memory at the owner of the subscription's
-    /// planning.
     fn timers_due(
         &self,
         subscription: &ObjectKey,
@@ -466,18 +451,12 @@ pub trait Store: Send + Sync + 'static {
     /// what the firings say, and is due at their `at`.
     ///
     /// Errors: [`Error::Conflict`] where `after` is stale, or one of them does not wait.
-    ///
-    /// `JetStream`: a message of its own kind in `PLANS.<subscription>`, conditional like a plan.
     fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()>;
 
     /// What waits, for each part of a rule that has timers.
-    ///
-    /// `JetStream`: counters of the index in memory.
     fn timers(&self) -> Pending<'_, Vec<TimerStats>>;
 
     /// Removes timers of a rule that is gone, with their deliveries, a bounded piece at a time.
-    ///
-    /// `JetStream`: a message of its own kind in `PLANS.<subscription>`, conditional like a plan.
     fn remove_timers(
         &self,
         subscription: &ObjectKey,
@@ -487,55 +466,37 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deliveries of the lane that are due at `now`, at most `limit`, claimed ones not among them.
     /// One whose row is damaged goes to the dead letters, and its subject's next one may go.
-    ///
-    /// `JetStream`: an index in memory, rebuilt from `PLANS` and `OUTCOMES`.
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due>;
 
     /// Deliveries of the lane whose look-ups are due at `now`, at most `limit`, with
     /// [`FrozenBody::Unrendered`]. They count as pending, and what comes after one in its subject
     /// waits for it.
-    ///
-    /// `JetStream`: the same index.
     fn unrendered(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due>;
 
     /// Makes durable what has come of look-ups; for each, whether the delivery was still unrendered. One
     /// that is ready is due at once, in its subject's order.
-    ///
-    /// `JetStream`: a publish to `OUTCOMES.<lane>`, expecting the delivery's last revision.
     fn render(&self, renders: Vec<Render>) -> Pending<'_, Vec<bool>>;
 
     /// Makes the start of attempts durable; for each claim, whether it was won. Echo marks are
     /// durable with it.
-    ///
-    /// `JetStream`: an update of the delivery's key in the `CLAIMS` bucket at its last revision.
     fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>>;
 
     /// Makes the end of attempts durable; for each, whether its `attempts` was still current. An echo
     /// mark is removed where the destination definitely refused.
-    ///
-    /// `JetStream`: a publish to `OUTCOMES.<lane>`, expecting the delivery's last revision.
     fn finish(&self, finishes: Vec<Finish>) -> Pending<'_, Vec<bool>>;
 
     /// The histories of events after `after` in accept order, at most `limit`.
-    ///
-    /// `JetStream`: direct gets from the three streams.
     fn scan(&self, after: u64, limit: usize) -> Pending<'_, Vec<History>>;
 
     /// One event's history.
-    ///
-    /// `JetStream`: an index from uid to place, then as `scan`.
     fn history(&self, uid: Uuid) -> Pending<'_, Option<History>>;
 
     /// The state of every lane that has anything in it.
-    ///
-    /// `JetStream`: counters of the index in memory.
     fn lanes(&self) -> Pending<'_, Vec<LaneStats>>;
 
     /// Removes what is finished and past its retention, a bounded piece at a time. Subscriptions
     /// that are not listed are gone from the configuration: they are kept by `default`, and the time
     /// is noted since when ([`Waiting::removed_since`]).
-    ///
-    /// `JetStream`: purges by subject up to a sequence; the streams have no age limit of their own.
     fn purge(
         &self,
         now: Timestamp,
@@ -546,8 +507,6 @@ pub trait Store: Send + Sync + 'static {
     /// Marks a batch of events as being planned, so that a crash while planning is noticed at the
     /// next start. Need not be durable against loss of power, only against the process's end.
     /// An empty slice clears the mark.
-    ///
-    /// `JetStream`: the delivery count of the consumer's message.
     ///
     /// # Errors
     /// Where the mark can't be written.

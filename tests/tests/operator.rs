@@ -14,6 +14,8 @@ mod programmed;
 mod receivers;
 #[path = "operator/restarts.rs"]
 mod restarts;
+#[path = "operator/shared.rs"]
+mod shared;
 #[path = "operator/writers.rs"]
 mod writers;
 

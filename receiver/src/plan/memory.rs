@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::store::StoredEvent;
 
 /// The part of a rule that remembers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Scope {
     /// The route.
     pub route: ObjectKey,
@@ -25,7 +26,7 @@ pub struct Scope {
 }
 
 /// What of a rule remembers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Part {
     /// `once` of the delivery to this destination.
     Once(String),
@@ -47,7 +48,7 @@ impl fmt::Display for Part {
 }
 
 /// One key of a scope.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemoryKey {
     /// Whose.
     pub scope: Arc<Scope>,
@@ -68,7 +69,7 @@ impl MemoryKey {
 }
 
 /// What is remembered for a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Memory {
     /// `once`: the effect is planned.
     Claimed,
@@ -91,7 +92,7 @@ pub enum Memory {
 }
 
 /// Where a key of `after` stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WaitState {
     /// A timer waits.
     Pending {
@@ -124,7 +125,7 @@ impl WaitState {
 }
 
 /// Something to remember: it takes the place of what the key had before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remember {
     /// For what.
     pub key: MemoryKey,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{DeadReason, Lane, MemoryKey, Remember, Scope, Suppression, WriteBack};
 
 /// Which timer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TimerId {
     /// What waits.
     pub scope: Arc<Scope>,
@@ -23,7 +23,7 @@ pub struct TimerId {
 }
 
 /// A timer that a plan starts: the plan's deliveries of the same route and rule wait for it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewTimer {
     /// What waits, and for which key.
     pub key: MemoryKey,
@@ -88,7 +88,7 @@ pub struct WaitingDelivery {
 }
 
 /// The firing of a timer: an append of its own.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Firing {
     /// Which. It must wait still.
     pub timer: TimerId,
@@ -103,7 +103,7 @@ pub struct Firing {
 }
 
 /// What becomes of a delivery when its timer fires.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// It is delivered.
     Deliver {

@@ -41,6 +41,7 @@ impl Fixture {
             clock: Clock::starting_at(now()),
             accepted: Wake::default(),
             lanes: Wake::default(),
+            moved: Arc::default(),
             timer_grace: Duration::from_mins(6),
             shutdown: CancellationToken::new(),
         };

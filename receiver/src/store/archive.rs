@@ -13,6 +13,7 @@
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{AttemptRecord, Pending, PlanRecord, Store};
@@ -222,7 +223,7 @@ pub struct DeadLetter {
 }
 
 /// A change of one dead letter, where it is one and has had so many attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadChange {
     /// The delivery.
     pub id: Uuid,
@@ -233,7 +234,7 @@ pub struct DeadChange {
 }
 
 /// Deliveries that an event is to have besides those that it has.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Replay {
     /// The event.
     pub seq: u64,
@@ -253,9 +254,6 @@ pub trait Archive: Store {
     ///
     /// Times are looked for around where accept order has them: an event that was accepted while the
     /// clock was wrong by more than an hour may be left out of a question about times.
-    ///
-    /// `JetStream`: direct gets from `EVENTS`, by subject where the subscription is named; plans and
-    /// states from the index in memory.
     fn events(
         &self,
         query: EventQuery,
@@ -264,8 +262,6 @@ pub trait Archive: Store {
     ) -> Pending<'_, Page<EventSummary>>;
 
     /// Dead letters after a place that match, in accept order, at most `limit`.
-    ///
-    /// `JetStream`: the dead of the index in memory; heads by direct gets from `EVENTS`.
     fn dead_letters(
         &self,
         query: DeadQuery,
@@ -276,20 +272,13 @@ pub trait Archive: Store {
     /// Lets dead letters be attempted again from `at`, with the bytes and the key that they have; for
     /// each, whether it was dead with so many attempts and has bytes to send. `giveUpAfter` counts
     /// anew.
-    ///
-    /// `JetStream`: a publish to `OUTCOMES.<lane>`, expecting the delivery's last revision.
     fn retry(&self, changes: Vec<DeadChange>) -> Pending<'_, Vec<bool>>;
 
     /// Removes dead letters; for each, whether it was dead with so many attempts.
-    ///
-    /// `JetStream`: as `retry`.
     fn discard(&self, changes: Vec<DeadChange>) -> Pending<'_, Vec<bool>>;
 
     /// Gives events deliveries that they lack; for each event, how many. A delivery whose id the event
     /// has already is passed over; but for a dead letter that could not be rendered, which it
     /// replaces. An event that is gone, or has no plan yet, gets none.
-    ///
-    /// `JetStream`: a publish to `PLANS.<subscription>` as a further plan of the event, with the ids in
-    /// `Nats-Msg-Id`; what applies it passes over ids that the index has.
     fn replay(&self, replays: Vec<Replay>) -> Pending<'_, Vec<u64>>;
 }

@@ -24,7 +24,7 @@
 //!   lies together, in accept order.
 //! - Times are microseconds since 1970; finer ones are rounded down.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -32,48 +32,56 @@ use std::thread::JoinHandle;
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
-use prometheus::IntCounter;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use self::accept::{Accept, Ask};
+use self::change::{Change, Done};
 use self::codec::{int, unsigned};
 use self::crumb::Crumb;
+use self::damaged::Damaged;
 use self::lock::Lock;
 use self::plan::Append;
 use self::reader::Readers;
+use self::remove::Victims;
+use self::replica::{Common, Follower, Message};
 use self::state::{Shared, State, lock};
 use self::writer::{Operation, Reply, Writer, closed_error};
 use super::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
-    Pending, PlanRecord, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats,
-    TimersDue, Waiting,
+    Pending, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats, TimersDue,
+    Waiting,
 };
 use crate::metrics::Metrics;
 use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 
-mod accept;
+pub(in crate::store) mod accept;
 mod archive;
-mod codec;
+pub(in crate::store) mod change;
+pub(in crate::store) mod codec;
 mod crumb;
+mod damaged;
 mod dedup;
 mod fault;
 mod filter;
 mod lock;
 mod memory;
 mod outcome;
-mod plan;
+pub(in crate::store) mod plan;
 mod read;
 mod reader;
 mod recent;
+pub(in crate::store) mod record;
 mod remove;
+pub(in crate::store) mod replica;
 mod revive;
 mod schema;
 mod state;
-mod timer;
+pub(in crate::store) mod timer;
+pub(in crate::store) mod view;
 mod wal;
-mod writer;
+pub(in crate::store) mod writer;
 
 /// The database's name in the data directory.
 pub const FILE: &str = "store.db";
@@ -98,34 +106,6 @@ pub struct Embedded {
     damaged: Damaged,
 }
 
-/// Rows that were found damaged. Plans are counted once each: they are read whenever somebody asks.
-#[derive(Debug)]
-struct Damaged {
-    memories: IntCounter,
-    timers: IntCounter,
-    plans: IntCounter,
-    seen: Mutex<HashSet<u64>>,
-}
-
-/// Damaged plans that are told apart; beyond that the disk is what matters.
-const DAMAGED: usize = 10_000;
-
-impl Damaged {
-    fn note<'a>(&self, plans: impl Iterator<Item = (u64, Option<&'a PlanRecord>)>) {
-        for (seq, _) in plans.filter(|(_, plan)| plan.is_some_and(|plan| plan.damaged)) {
-            let mut seen = lock(&self.seen);
-            if seen.len() < DAMAGED && seen.insert(seq) {
-                self.plans.inc();
-            }
-        }
-    }
-
-    fn note_histories<'a>(&self, histories: impl IntoIterator<Item = &'a History>) {
-        let plans = histories.into_iter();
-        self.note(plans.map(|history| (history.event.seq, history.plan.as_ref())));
-    }
-}
-
 impl Embedded {
     /// Opens the store in a directory, and makes it where there is none. Deliveries whose attempt was
     /// cut off come back as interrupted. Blocks for some milliseconds, and after a crash for as long as it
@@ -137,6 +117,26 @@ impl Embedded {
     /// - [`Error::Corrupt`] where the file or its log is damaged.
     /// - [`Error::Full`] where the disk is.
     pub fn open(options: Options) -> Result<Self, Error> {
+        Self::open_as(options, None).map(|(engine, _)| engine)
+    }
+
+    /// Opens the copy of a log in a directory, which is made where there is none; the events that the
+    /// last process was planning come with it. Nothing but [`Self::apply`] changes it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(in crate::store) fn open_replica(
+        options: Options,
+        stream: &str,
+        common: Arc<Common>,
+    ) -> Result<(Self, Vec<u64>), Error> {
+        Self::open_as(options, Some((stream, common)))
+    }
+
+    fn open_as(
+        options: Options,
+        replica: Option<(&str, Arc<Common>)>,
+    ) -> Result<(Self, Vec<u64>), Error> {
         let Options { dir, metrics } = options;
         std::fs::create_dir_all(&dir).map_err(|error| unusable(&dir, &error))?;
         let lock = Lock::take(&dir)?;
@@ -146,15 +146,31 @@ impl Embedded {
         // The last process may not have lived to sync what it wrote, and a failed sync may have left it
         // in the system's memory only: nothing may be answered from there.
         schema::empty_log(&connection).map_err(|error| fault::at_open(&path, &error))?;
-        resume(&connection, &left).map_err(|error| fault::at_open(&path, &error))?;
+        let follower = if let Some((stream, common)) = replica {
+            Some(Follower::open(&connection, &dir, stream, common)?)
+        } else {
+            let at_open = |error: rusqlite::Error| fault::at_open(&path, &error);
+            if replica::file::is_replica(&connection).map_err(at_open)? {
+                return Err(Error::Open(format!(
+                    "{} is a copy of what several receivers share: run with --store jetstream, or choose another data directory",
+                    path.display()
+                )));
+            }
+            resume(&connection, &left).map_err(at_open)?;
+            None
+        };
         crumb.write(&[]).map_err(|error| unusable(&dir, &error))?;
 
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            is_replica: follower.is_some(),
+            ..Shared::default()
+        });
         let state = State::load(&connection, &shared)?;
         let readers = Readers::start(&path)?;
         let writer = Writer {
             connection,
             state,
+            follower,
             shared: Arc::clone(&shared),
             commit_seconds: metrics.store_commit_seconds,
             batch_size: metrics.store_batch_size,
@@ -170,19 +186,15 @@ impl Embedded {
                 drop((ended, lock));
             })
             .map_err(|error| unusable(&dir, &error))?;
-        Ok(Self {
+        let engine = Self {
             queue,
             readers: Some(readers),
             writer: Mutex::new(Some(writer)),
             shared,
             crumb,
-            damaged: Damaged {
-                memories: metrics.store_damaged_rows.with_label_values(&["memory"]),
-                timers: metrics.store_damaged_rows.with_label_values(&["timer"]),
-                plans: metrics.store_damaged_rows.with_label_values(&["plan"]),
-                seen: Mutex::default(),
-            },
-        })
+            damaged: Damaged::new(&metrics.store_damaged_rows),
+        };
+        Ok((engine, left))
     }
 
     /// Reads every page of the store in a directory and reports the first thing that is wrong. Takes
@@ -195,6 +207,44 @@ impl Embedded {
         let path = dir.join(FILE);
         let connection = schema::open_writer(&path)?;
         schema::check(&connection, &path)
+    }
+
+    /// Applies messages of the log, all or none.
+    ///
+    /// # Errors
+    /// [`Error::Full`] where the disk is: try again.
+    pub(in crate::store) async fn apply(&self, messages: Vec<Message>) -> Result<(), Error> {
+        self.ask(|reply| Operation::Apply(messages, reply)).await
+    }
+
+    /// Finds what is past its retention.
+    pub(in crate::store) async fn victims(
+        &self,
+        now: Timestamp,
+        retentions: Vec<(ObjectKey, Retention)>,
+        default: Retention,
+    ) -> Result<Victims, Error> {
+        let retentions: HashMap<_, _> = retentions.into_iter().collect();
+        let unplanned = lock(&self.shared.recent).first();
+        self.read(move |connection| {
+            read::victims(connection, now, &retentions, &default, unplanned)
+        })
+        .await
+    }
+
+    /// The last planned place of a subscription.
+    pub(in crate::store) async fn planned(&self, subscription: ObjectKey) -> Result<u64, Error> {
+        self.read(move |connection| read::planned(connection, &subscription))
+            .await
+    }
+
+    /// The engine stops for good.
+    pub(in crate::store) fn stop(&self, why: &str) {
+        drop(self.shared.stopped.set(why.into()));
+    }
+
+    async fn change(&self, change: Change) -> Result<Done, Error> {
+        self.ask(|reply| Operation::Change(change, reply)).await
     }
 
     async fn ask<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, Error> {
@@ -234,7 +284,7 @@ impl Embedded {
         Ok(due)
     }
 
-    fn works(&self) -> Result<(), Error> {
+    pub(in crate::store) fn works(&self) -> Result<(), Error> {
         match self.shared.stopped.get() {
             None => Ok(()),
             Some(why) => Err(Error::Stopped(Arc::clone(why))),
@@ -249,7 +299,7 @@ impl Embedded {
 impl Store for Embedded {
     fn accept(&self, event: NewEvent) -> Pending<'_, Accepted> {
         let accept = Box::new(Accept::new(event));
-        Box::pin(self.ask(|reply| Operation::Accept(accept, reply)))
+        Box::pin(async { self.change(Change::Accept(accept)).await?.accepted() })
     }
 
     fn seen(
@@ -324,7 +374,7 @@ impl Store for Embedded {
 
     fn plan(&self, subscription: &ObjectKey, after: u64, plans: Vec<Plan>) -> Pending<'_, ()> {
         let append = Append::new(subscription.clone(), after, plans);
-        Box::pin(self.ask(|reply| Operation::Plan(append, reply)))
+        Box::pin(async { self.change(Change::Plan(append)).await?.planned() })
     }
 
     fn timers_due(
@@ -354,7 +404,7 @@ impl Store for Embedded {
             after: int(after),
             firings,
         };
-        Box::pin(self.ask(|reply| Operation::Fire(fire, reply)))
+        Box::pin(async { self.change(Change::Fire(fire)).await?.planned() })
     }
 
     fn timers(&self) -> Pending<'_, Vec<TimerStats>> {
@@ -372,7 +422,10 @@ impl Store for Embedded {
             scope: scope.clone(),
             at: codec::micros(at),
         };
-        Box::pin(self.ask(|reply| Operation::RemoveTimers(remove, reply)))
+        Box::pin(async {
+            let done = self.change(Change::RemoveTimers(remove)).await?;
+            done.removed_timers()
+        })
     }
 
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
@@ -384,15 +437,15 @@ impl Store for Embedded {
     }
 
     fn render(&self, renders: Vec<Render>) -> Pending<'_, Vec<bool>> {
-        Box::pin(self.ask(|reply| Operation::Render(renders, reply)))
+        Box::pin(async { self.change(Change::Render(renders)).await?.each() })
     }
 
     fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>> {
-        Box::pin(self.ask(|reply| Operation::Claim(claims, reply)))
+        Box::pin(async { self.change(Change::Claim(claims)).await?.each() })
     }
 
     fn finish(&self, finishes: Vec<Finish>) -> Pending<'_, Vec<bool>> {
-        Box::pin(self.ask(|reply| Operation::Finish(finishes, reply)))
+        Box::pin(async { self.change(Change::Finish(finishes)).await?.each() })
     }
 
     fn scan(&self, after: u64, limit: usize) -> Pending<'_, Vec<History>> {
@@ -424,14 +477,8 @@ impl Store for Embedded {
         default: Retention,
     ) -> Pending<'_, Purged> {
         Box::pin(async move {
-            let retentions: HashMap<_, _> = retentions.into_iter().collect();
-            let unplanned = lock(&self.shared.recent).first();
-            let victims = self
-                .read(move |connection| {
-                    read::victims(connection, now, &retentions, &default, unplanned)
-                })
-                .await?;
-            self.ask(|reply| Operation::Remove(victims, reply)).await
+            let victims = self.victims(now, retentions, default).await?;
+            self.change(Change::Remove(victims)).await?.purged()
         })
     }
 

@@ -7,7 +7,7 @@ use hookswitch_receiver::store::embedded::{Embedded, FILE};
 use hookswitch_receiver::store::{Accepted, DeliveryState, Error, Store, StoredEvent};
 
 use crate::child::{line, start};
-use crate::random::copy;
+use crate::random_embedded::copy;
 use crate::support::{accept, at, event, key, lane, open, try_open};
 
 /// What a child has told.

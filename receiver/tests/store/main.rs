@@ -19,6 +19,8 @@ mod model_archive;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod random_embedded;
+#[cfg(test)]
 mod remembered;
 #[cfg(test)]
 mod size;

@@ -14,7 +14,9 @@ use hookswitch_receiver::store::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
+#[path = "model/timers.rs"]
 mod timers;
+#[path = "model/told.rs"]
 mod told;
 
 use timers::Timer;

@@ -1,8 +1,6 @@
 //! Random operations, with restarts and crashes between them, on an engine and on the [`Model`]: from
 //! outside they must look the same after each.
 
-use std::path::Path;
-
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_receiver::event::Disposition;
@@ -11,19 +9,20 @@ use hookswitch_receiver::plan::{
     WriteBack,
 };
 use hookswitch_receiver::store::archive::Archive;
-use hookswitch_receiver::store::embedded::{Embedded, FILE};
 use hookswitch_receiver::store::{
-    Answer, Claim, Error, Finish, GuardQuestion, NewEvent, Next, Purged, Retention, Store,
+    Answer, Claim, Error, Finish, GuardQuestion, NewEvent, Next, Purged, Retention,
 };
 use proptest::prelude::*;
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::model::Model;
 use crate::support::{self, PLENTY, at, key, lane, uuid};
 
+#[path = "random/archive.rs"]
 mod archive;
+#[path = "random/compare.rs"]
 mod compare;
+#[path = "random/timers.rs"]
 mod timers;
 
 use compare::similar;
@@ -34,7 +33,7 @@ const LANES: [&str; 2] = ["crm", "reply"];
 
 /// One step. Numbers pick from what the model has at that moment.
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Accept {
         subscription: usize,
         id: u8,
@@ -90,7 +89,7 @@ enum Step {
 
 /// A delivery to be planned.
 #[derive(Debug, Clone)]
-struct Wish {
+pub(crate) struct Wish {
     lane: usize,
     subject: Option<u8>,
     echo: Option<u8>,
@@ -127,7 +126,8 @@ fn wish() -> impl Strategy<Value = Wish> {
         )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// Any step.
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let some = 0..SUBSCRIPTIONS.len();
     let rarely = || proptest::bool::weighted(0.1);
     prop_oneof![
@@ -166,62 +166,15 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// An engine that can be ended and opened again.
-trait Engine {
+pub(crate) trait Engine {
     fn store(&self) -> &dyn Archive;
 
     /// Ends it, in order or as a crash does, and opens it on what is left.
-    async fn restart(&mut self, crash: bool);
-}
-
-struct Dir {
-    store: Option<Embedded>,
-    dir: TempDir,
-}
-
-impl Dir {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        Self {
-            store: Some(support::open(dir.path())),
-            dir,
-        }
-    }
-}
-
-impl Engine for Dir {
-    fn store(&self) -> &dyn Archive {
-        self.store.as_ref().unwrap()
-    }
-
-    async fn restart(&mut self, crash: bool) {
-        if crash {
-            // What the files hold at this moment is what a killed process leaves behind.
-            let left = tempfile::tempdir().unwrap();
-            copy(self.dir.path(), left.path());
-            self.store = None;
-            self.dir = left;
-        } else if let Some(store) = self.store.take() {
-            store.close().await.unwrap();
-        }
-        self.store = Some(support::open(self.dir.path()));
-    }
-}
-
-/// Copies a data directory, but for what a crash loses.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    for file in [
-        FILE.to_owned(),
-        format!("{FILE}-wal"),
-        "planning".to_owned(),
-    ] {
-        if from.join(&file).exists() {
-            std::fs::copy(from.join(&file), to.join(&file)).unwrap();
-        }
-    }
+    fn restart(&mut self, crash: bool) -> impl Future<Output = ()>;
 }
 
 /// Runs steps on both sides.
-struct Run<E> {
+pub(crate) struct Run<E> {
     engine: E,
     model: Model,
     now: i64,
@@ -230,7 +183,28 @@ struct Run<E> {
 }
 
 impl<E: Engine> Run<E> {
-    async fn step(&mut self, step: Step) {
+    /// On an engine without anything in it.
+    pub(crate) fn new(engine: E) -> Self {
+        Self {
+            engine,
+            model: Model::default(),
+            now: 0,
+            offered: Vec::new(),
+            planned: 0,
+        }
+    }
+
+    /// The engine, with all that was done to it.
+    #[allow(
+        dead_code,
+        reason = "the tests of the embedded engine have no use for it"
+    )]
+    pub(crate) fn into_engine(self) -> E {
+        self.engine
+    }
+
+    /// Does a step, and compares all that can be seen.
+    pub(crate) async fn step(&mut self, step: Step) {
         match step {
             Step::Accept {
                 subscription,
@@ -567,28 +541,5 @@ impl<E: Engine> Run<E> {
         }
         self.compare_lists().await;
         store.health().unwrap();
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 400, ..ProptestConfig::default() })]
-
-    #[test]
-    fn r14_random_operations_with_crashes_leave_what_the_model_says(
-        steps in prop::collection::vec(step(), 1..60)
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut run = Run {
-                engine: Dir::new(),
-                model: Model::default(),
-                now: 0,
-                offered: Vec::new(),
-                planned: 0,
-            };
-            for step in steps {
-                run.step(step).await;
-            }
-        });
     }
 }

@@ -60,6 +60,27 @@ impl Nats {
         this
     }
 
+    /// Three that keep streams together. A leader is elected some seconds later.
+    ///
+    /// # Panics
+    /// Where one can't start, with the reason.
+    pub async fn cluster() -> Vec<Self> {
+        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let routes: Vec<String> = ports
+            .iter()
+            .map(|port| format!("nats-route://127.0.0.1:{port}"))
+            .collect();
+        let routes = routes.join(", ");
+        let mut servers = Vec::new();
+        for port in ports {
+            let more = format!(
+                "server_name: at-{port}\ncluster {{ name: hookswitch, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}"
+            );
+            servers.push(Self::start_with(&more).await);
+        }
+        servers
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn url(&self) -> String {

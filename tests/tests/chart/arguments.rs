@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use clap::Parser;
+use hookswitch_receiver::run::Engine;
 use serde_json::Value;
 
 use crate::files::{Helm, find, values};
@@ -54,7 +55,13 @@ async fn both_programs_take_the_arguments_that_the_chart_renders() {
         assert_eq!(operator.shards, receiver.shards, "{file}");
         assert_eq!(operator.namespace, receiver.namespace, "{file}");
         assert_eq!(operator.receiver, "hookswitch-receiver", "{file}");
-        assert!(receiver.options().listen.ip().is_unspecified(), "{file}");
+        let options = receiver.options();
+        assert!(options.listen.ip().is_unspecified(), "{file}");
+        assert_eq!(
+            matches!(options.engine, Engine::JetStream(_)),
+            file.ends_with("shared-values.yaml"),
+            "{file}"
+        );
     }
 }
 

@@ -18,7 +18,15 @@ async fn values_that_make_no_sense_are_refused_with_what_to_do() {
         ),
         (
             "store.kind=jetstream",
-            "at '/store/kind': value must be 'embedded'",
+            "at '/store/jetstream/urls': value must be 'the NATS servers",
+        ),
+        (
+            "store.kind=jetstream,store.jetstream.urls={nats},receiver.replicas=2",
+            "at '/store/jetstream/urls/0'",
+        ),
+        (
+            "store.kind=jetstream,store.jetstream.urls={nats://nats},store.jetstream.credentials.secretName=login",
+            "at '/store/jetstream/credentials'",
         ),
         ("tls.enabled=true", "or tls.certManager.enabled=true"),
         (

@@ -3,6 +3,7 @@
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
 
 use super::codec::{self, disposition_code, micros, unsigned};
 use super::dedup::{self, Key, Seen};
@@ -15,18 +16,39 @@ use crate::store::{Accepted, Error, NewEvent, event_bytes};
 const EVICTED_AT_ONCE: usize = 4096;
 
 /// An event to be kept, with what can be computed outside of the writer.
-pub(super) struct Accept {
+#[derive(Deserialize)]
+#[serde(from = "NewEvent")]
+pub(in crate::store) struct Accept {
     new: NewEvent,
     key: Key,
 }
 
 impl Accept {
-    pub(super) fn new(mut new: NewEvent) -> Self {
+    pub(in crate::store) fn new(mut new: NewEvent) -> Self {
         // As the file holds them: who reads must not see the difference.
         new.event.accepted_at = codec::rounded(new.event.accepted_at);
         new.event.time = new.event.time.map(codec::rounded);
         let key = dedup::key(&new.event.subscription, &new.event.id);
         Self { new, key }
+    }
+}
+
+impl From<NewEvent> for Accept {
+    fn from(new: NewEvent) -> Self {
+        Self::new(new)
+    }
+}
+
+impl Serialize for Accept {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.new.serialize(serializer)
+    }
+}
+
+impl Accept {
+    /// Whose event it is.
+    pub(super) fn subscription(&self) -> &ObjectKey {
+        &self.new.event.subscription
     }
 }
 

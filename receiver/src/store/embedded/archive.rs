@@ -5,9 +5,9 @@ use hookswitch_crds::key::ObjectKey;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
+use super::change::Change;
 use super::codec::{self, HEAD, Tries, end_key, first_key, int, left, timestamp, unsigned, uuid};
 use super::fault::ReadFault;
-use super::writer::Operation;
 use super::{Embedded, read};
 use crate::event::Disposition;
 use crate::plan::{DeadReason, Lane};
@@ -44,15 +44,15 @@ impl Archive for Embedded {
     }
 
     fn retry(&self, changes: Vec<DeadChange>) -> Pending<'_, Vec<bool>> {
-        Box::pin(self.ask(|reply| Operation::Retry(changes, reply)))
+        Box::pin(async { self.change(Change::Retry(changes)).await?.each() })
     }
 
     fn discard(&self, changes: Vec<DeadChange>) -> Pending<'_, Vec<bool>> {
-        Box::pin(self.ask(|reply| Operation::Discard(changes, reply)))
+        Box::pin(async { self.change(Change::Discard(changes)).await?.each() })
     }
 
     fn replay(&self, replays: Vec<Replay>) -> Pending<'_, Vec<u64>> {
-        Box::pin(self.ask(|reply| Operation::Replay(replays, reply)))
+        Box::pin(async { self.change(Change::Replay(replays)).await?.counts() })
     }
 }
 

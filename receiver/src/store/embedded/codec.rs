@@ -73,7 +73,7 @@ const DEAD_REASONS: [DeadReason; 9] = [
 ];
 
 /// Microseconds since 1970, rounded down.
-pub(super) fn micros(time: Timestamp) -> i64 {
+pub(in crate::store) fn micros(time: Timestamp) -> i64 {
     i64::try_from(time.as_nanosecond().div_euclid(1000)).unwrap_or(i64::MAX)
 }
 
@@ -95,7 +95,7 @@ pub(super) fn span(duration: Duration) -> i64 {
 }
 
 /// A place as SQLite holds it.
-pub(super) fn int(number: u64) -> i64 {
+pub(in crate::store) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

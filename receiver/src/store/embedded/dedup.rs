@@ -227,12 +227,12 @@ impl Dedup {
 
     /// Drops one run that has expired as a whole, and says whether there was one.
     pub(super) fn expire(&mut self, connection: &Connection, now: i64) -> Result<bool, ReadFault> {
-        let expired = self.runs.iter().enumerate().find_map(|(slot, run)| {
+        let expired = self.runs.iter().enumerate().filter_map(|(slot, run)| {
             run.as_ref()
                 .filter(|run| run.until <= now)
-                .map(|run| (slot, run.number))
+                .map(|run| (run.number, slot))
         });
-        let Some((slot, number)) = expired else {
+        let Some((number, slot)) = expired.min() else {
             return Ok(false);
         };
         connection
@@ -248,8 +248,19 @@ impl Dedup {
         if let Some(group) = self.filters.get_mut(group) {
             group.clear(bit);
         }
-        self.open = self.open.filter(|open| *open != slot);
+        self.look_for_last();
         Ok(true)
+    }
+
+    /// Finds the last run, as [`Self::load`] does: a process that has just started must write the same
+    /// as one that goes on.
+    fn look_for_last(&mut self) {
+        let runs = self.runs.iter().enumerate();
+        let last = runs
+            .filter_map(|(slot, run)| run.as_ref().map(|run| (run.number, slot)))
+            .max();
+        self.open = last.map(|(_, slot)| slot);
+        self.next_run = last.map_or(0, |(number, _)| number + 1);
     }
 
     /// The open run where so many entries fit, or a new one.

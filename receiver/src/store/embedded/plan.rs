@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use hookswitch_crds::key::ObjectKey;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::codec::{
@@ -19,12 +20,15 @@ use crate::store::{Error, delivery_bytes};
 const FINISHED: &str = "INSERT OR IGNORE INTO finished (subscription, at, seq) VALUES (?, ?, ?)";
 
 /// Plans of consecutive events, with their lists as they are kept.
-pub(super) struct Append {
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct Append {
     subscription: ObjectKey,
     after: i64,
     plans: Vec<Encoded>,
 }
 
+#[derive(Deserialize)]
+#[serde(from = "Plan")]
 struct Encoded {
     plan: Plan,
     verdicts: Option<String>,
@@ -32,24 +36,37 @@ struct Encoded {
 }
 
 impl Append {
-    pub(super) fn new(subscription: ObjectKey, after: u64, plans: Vec<Plan>) -> Self {
-        fn list<T: serde::Serialize>(items: &[T]) -> Option<String> {
-            // Texts, numbers and flags: it can't fail.
-            (!items.is_empty()).then(|| serde_json::to_string(items).unwrap_or_default())
-        }
-        let plans = plans
-            .into_iter()
-            .map(|plan| Encoded {
-                verdicts: list(&plan.verdicts),
-                suppressions: list(&plan.suppressions),
-                plan,
-            })
-            .collect();
+    pub(in crate::store) fn new(subscription: ObjectKey, after: u64, plans: Vec<Plan>) -> Self {
         Self {
             subscription,
             after: int(after),
-            plans,
+            plans: plans.into_iter().map(Encoded::from).collect(),
         }
+    }
+
+    /// What it plans.
+    pub(super) fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.plans.iter().map(|encoded| &encoded.plan)
+    }
+}
+
+impl From<Plan> for Encoded {
+    fn from(plan: Plan) -> Self {
+        fn list<T: Serialize>(items: &[T]) -> Option<String> {
+            // Texts, numbers and flags: it can't fail.
+            (!items.is_empty()).then(|| serde_json::to_string(items).unwrap_or_default())
+        }
+        Self {
+            verdicts: list(&plan.verdicts),
+            suppressions: list(&plan.suppressions),
+            plan,
+        }
+    }
+}
+
+impl Serialize for Encoded {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.plan.serialize(serializer)
     }
 }
 

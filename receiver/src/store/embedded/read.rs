@@ -49,6 +49,17 @@ pub(super) fn backlog(connection: &Connection) -> Result<Vec<ObjectKey>, ReadFau
         .collect::<Result<_, _>>()?)
 }
 
+/// The last planned place.
+pub(super) fn planned(connection: &Connection, subscription: &ObjectKey) -> Result<u64, ReadFault> {
+    let planned: Option<i64> = connection
+        .prepare_cached("SELECT planned FROM subscription WHERE namespace = ? AND name = ?")?
+        .query_row((&subscription.namespace, &subscription.name), |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(planned.map_or(0, codec::unsigned))
+}
+
 /// The last planned place, and the next events after it.
 pub(super) fn unplanned(
     connection: &Connection,
@@ -365,7 +376,7 @@ pub(super) fn victims(
     let mut victims = Victims {
         now,
         marks_before: marks_before(connection, now, unplanned)?,
-        present: retentions.keys().cloned().collect(),
+        present: Some(retentions.keys().cloned().collect()),
         ..Victims::default()
     };
     let subscriptions = connection

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use hookswitch_crds::key::ObjectKey;
 use rusqlite::{Connection, OptionalExtension};
+use serde::{Deserialize, Serialize};
 
 use super::codec::{end_key, first_key, seq_of, unsigned};
 use super::fault::ReadFault;
@@ -12,8 +13,8 @@ use super::state::{Shared, State};
 use crate::store::Purged;
 
 /// What a read has found to be past its retention.
-#[derive(Debug, Default)]
-pub(super) struct Victims {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in crate::store) struct Victims {
     /// Dead letters, by key.
     pub(super) dead: Vec<i64>,
     /// Finished events: subscription, since when, place.
@@ -22,14 +23,21 @@ pub(super) struct Victims {
     pub(super) marks_before: i64,
     /// Now.
     pub(super) now: i64,
-    /// The subscriptions that the configuration has.
-    pub(super) present: HashSet<ObjectKey>,
+    /// The subscriptions that the configuration has; `None` where they are the same as before.
+    pub(in crate::store) present: Option<HashSet<ObjectKey>>,
     /// More is left.
     pub(super) more: bool,
 }
 
 /// Small rows that one call removes at most.
 const ROWS_AT_ONCE: i64 = 1024;
+
+impl Victims {
+    /// Whether nothing is past its retention.
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.dead.is_empty() && self.finished.is_empty() && !self.more
+    }
+}
 
 impl State {
     pub(super) fn remove(
@@ -38,7 +46,9 @@ impl State {
         shared: &Shared,
         victims: &Victims,
     ) -> Result<Purged, ReadFault> {
-        self.note_removed(&victims.present, victims.now);
+        if let Some(present) = &victims.present {
+            self.note_removed(present, victims.now);
+        }
         let mut purged = Purged {
             more: victims.more,
             ..Purged::default()

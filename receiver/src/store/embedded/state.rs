@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) full: AtomicBool,
     /// Events that the process did not survive planning.
     pub(super) suspects: Mutex<BTreeMap<i64, u32>>,
+    /// The file is a replica of a log.
+    pub(super) is_replica: bool,
 }
 
 /// The writer's memory.
@@ -62,6 +64,8 @@ pub(super) struct State {
     changed_scopes: Vec<i64>,
     /// Suspects that are planned now.
     cleared: Vec<i64>,
+    /// It is a copy of what others have too: where a row is damaged, so is the copy and nothing else.
+    pub(super) is_replica: bool,
 }
 
 #[derive(Debug)]
@@ -301,7 +305,9 @@ impl State {
             return Ok(Vec::new());
         };
         let recent = lock(&shared.recent);
-        let recent = recent.seqs(&subscription.key);
+        // Those of this transaction too: it makes no difference where one ends.
+        let fresh = subscription.fresh.iter().map(|waiting| waiting.seq);
+        let recent = recent.seqs(&subscription.key).chain(fresh);
         unplanned(
             connection,
             subscription.id,

@@ -14,10 +14,11 @@ use std::collections::{HashMap, HashSet};
 
 use hookswitch_crds::key::ObjectKey;
 use rusqlite::{Connection, OptionalExtension as _};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::codec::{self, end_key, first_key, int, micros, reason_code, span, unsigned};
-use super::fault::{Fault, ReadFault};
+use super::fault::{Damage, Fault, ReadFault};
 use super::plan::{first_state, settle};
 use super::remove::remove_rendered;
 use super::state::State;
@@ -42,17 +43,19 @@ pub(super) use read::{due, records, stats};
 const REMOVED_AT_ONCE: i64 = 256;
 
 /// Firings of one subscription.
-pub(super) struct Fire {
-    pub(super) subscription: ObjectKey,
-    pub(super) after: i64,
-    pub(super) firings: Vec<Firing>,
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct Fire {
+    pub(in crate::store) subscription: ObjectKey,
+    pub(in crate::store) after: i64,
+    pub(in crate::store) firings: Vec<Firing>,
 }
 
 /// Timers whose rule is gone.
-pub(super) struct Remove {
-    pub(super) subscription: ObjectKey,
-    pub(super) scope: Scope,
-    pub(super) at: i64,
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct Remove {
+    pub(in crate::store) subscription: ObjectKey,
+    pub(in crate::store) scope: Scope,
+    pub(in crate::store) at: i64,
 }
 
 /// A timer that can't be read.
@@ -313,6 +316,9 @@ impl State {
         damaged: &DamagedTimer,
     ) -> Result<(), ReadFault> {
         let DamagedTimer { seq, scope, at } = *damaged;
+        if self.is_replica {
+            return Err(Damage(format!("the row of a timer of event {seq} is damaged")).into());
+        }
         let waits = connection
             .prepare_cached("SELECT 1 FROM timer WHERE seq = ? AND scope = ? AND state = 0")?
             .exists((seq, scope))?;

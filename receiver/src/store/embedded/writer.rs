@@ -20,16 +20,14 @@ use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::{mpsc, oneshot};
 
-use super::accept::{Accept, Ask, Insert};
-use super::fault::{self, Fault, ReadFault};
-use super::outcome;
-use super::plan::Append;
-use super::remove::Victims;
+use super::accept::{Ask, Insert};
+use super::change::{self, Change, Done, split};
+use super::fault::{self, Fault};
+use super::replica::{Applied, Follower, Message};
 use super::schema;
 use super::state::{Shared, State};
-use super::timer::{DamagedTimer, Fire, Remove as RemoveTimers};
-use crate::store::archive::{DeadChange, Replay};
-use crate::store::{Accepted, Claim, Error, Finish, Purged, RemovedTimers, Render};
+use super::timer::DamagedTimer;
+use crate::store::Error;
 
 /// Operations that wait at most; more wait to be queued.
 pub(super) const QUEUE: usize = 1024;
@@ -44,45 +42,36 @@ pub(super) const TOO_LONG: i32 = 16_384;
 const READERS_END: Duration = Duration::from_millis(100);
 
 /// Where an operation's outcome goes.
-pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the writer is asked to do.
 pub(super) enum Operation {
-    Accept(Box<Accept>, Reply<Accepted>),
+    Change(Change, Reply<Done>),
     Seen(Ask, Reply<bool>),
-    Plan(Append, Reply<()>),
-    Fire(Fire, Reply<()>),
-    RemoveTimers(RemoveTimers, Reply<RemovedTimers>),
-    Claim(Vec<Claim>, Reply<Vec<bool>>),
-    Finish(Vec<Finish>, Reply<Vec<bool>>),
-    Render(Vec<Render>, Reply<Vec<bool>>),
-    Remove(Victims, Reply<Purged>),
-    Retry(Vec<DeadChange>, Reply<Vec<bool>>),
-    Discard(Vec<DeadChange>, Reply<Vec<bool>>),
-    Replay(Vec<Replay>, Reply<Vec<u64>>),
     /// Deliveries by key, whose rows are damaged.
     Condemn(Vec<i64>, Reply<()>),
     /// Timers that can't be read.
     CondemnTimers(Vec<DamagedTimer>, Reply<()>),
+    /// Messages of the log that the replica follows.
+    Apply(Vec<Message>, Reply<()>),
     /// Do what came before, then end.
     Close(Reply<()>),
 }
 
 /// An outcome that waits for the commit.
 enum Outcome {
-    Accept(Reply<Accepted>, Result<Accepted, Error>),
+    Change(Reply<Done>, Done),
     Seen(Reply<bool>, bool),
-    Plan(Reply<()>, Result<(), Error>),
-    Each(Reply<Vec<bool>>, Vec<bool>),
-    Counts(Reply<Vec<u64>>, Vec<u64>),
-    Remove(Reply<Purged>, Purged),
-    RemoveTimers(Reply<RemovedTimers>, RemovedTimers),
+    Condemn(Reply<()>),
+    Apply(Reply<()>, Applied),
 }
 
 /// The writer's side of the engine.
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) state: State,
+    /// Where the changes come from a log.
+    pub(super) follower: Option<Follower>,
     pub(super) shared: Arc<Shared>,
     pub(super) commit_seconds: Histogram,
     pub(super) batch_size: Histogram,
@@ -94,21 +83,14 @@ impl Operation {
     /// Tells that it was not done.
     fn refuse(self, error: &Error) {
         match self {
-            Self::Accept(_, reply) => answer(reply, Err(error.clone())),
+            Self::Change(_, reply) => answer(reply, Err(error.clone())),
             Self::Seen(_, reply) => answer(reply, Err(error.clone())),
-            Self::Plan(_, reply)
-            | Self::Fire(_, reply)
-            | Self::Condemn(_, reply)
+            Self::Condemn(_, reply)
             | Self::CondemnTimers(_, reply)
-            | Self::Close(reply) => answer(reply, Err(error.clone())),
-            Self::RemoveTimers(_, reply) => answer(reply, Err(error.clone())),
-            Self::Claim(_, reply)
-            | Self::Finish(_, reply)
-            | Self::Render(_, reply)
-            | Self::Retry(_, reply)
-            | Self::Discard(_, reply) => answer(reply, Err(error.clone())),
-            Self::Replay(_, reply) => answer(reply, Err(error.clone())),
-            Self::Remove(_, reply) => answer(reply, Err(error.clone())),
+            | Self::Apply(_, reply)
+            | Self::Close(reply) => {
+                answer(reply, Err(error.clone()));
+            }
         }
     }
 }
@@ -116,17 +98,19 @@ impl Operation {
 impl Outcome {
     /// Tells what became of it, or why the commit failed.
     fn tell(self, committed: Result<(), &Error>) {
-        fn one<T>(reply: Reply<T>, outcome: Result<T, Error>, committed: Result<(), &Error>) {
-            answer(reply, committed.map_err(Clone::clone).and(outcome));
+        fn one<T>(reply: Reply<T>, outcome: T, committed: Result<(), &Error>) {
+            answer(reply, committed.map_err(Clone::clone).map(|()| outcome));
         }
         match self {
-            Self::Accept(reply, outcome) => one(reply, outcome, committed),
-            Self::Seen(reply, outcome) => one(reply, Ok(outcome), committed),
-            Self::Plan(reply, outcome) => one(reply, outcome, committed),
-            Self::Each(reply, outcome) => one(reply, Ok(outcome), committed),
-            Self::Counts(reply, outcome) => one(reply, Ok(outcome), committed),
-            Self::Remove(reply, outcome) => one(reply, Ok(outcome), committed),
-            Self::RemoveTimers(reply, outcome) => one(reply, Ok(outcome), committed),
+            Self::Change(reply, done) => one(reply, done, committed),
+            Self::Seen(reply, outcome) => one(reply, outcome, committed),
+            Self::Condemn(reply) => one(reply, (), committed),
+            Self::Apply(reply, applied) => {
+                if committed.is_ok() {
+                    applied.tell();
+                }
+                one(reply, (), committed);
+            }
         }
     }
 }
@@ -219,6 +203,7 @@ impl Writer {
         let Self {
             connection,
             state,
+            follower,
             shared,
             ..
         } = self;
@@ -229,13 +214,18 @@ impl Writer {
         }
         let mut insert = Insert::new();
         for operation in operations {
-            let (outcome, failed) = apply(operation, connection, &mut insert, shared, state);
+            let follower = follower.as_mut();
+            let (outcome, failed) =
+                apply(operation, connection, &mut insert, shared, state, follower);
             outcomes.extend(outcome);
             // The outcome is noted first and the fault returned after, so that nobody is left without
             // an answer.
             failed.map_or(Ok(()), Err)?;
         }
         state.write_changes(connection)?;
+        if let Some(follower) = follower {
+            follower.write_changes(connection)?;
+        }
         connection.prepare_cached("COMMIT")?.execute(())?;
         state.publish(shared);
         if shared.full.swap(false, Ordering::Relaxed) {
@@ -266,6 +256,9 @@ impl Writer {
             self.connection.execute_batch("ROLLBACK")?;
         }
         self.state = State::load(&self.connection, &self.shared)?;
+        if let Some(follower) = &mut self.follower {
+            follower.load(&self.connection)?;
+        }
         Ok(())
     }
 
@@ -277,6 +270,9 @@ impl Writer {
             Error::Stopped(why) => Arc::clone(why),
             other => other.to_string().into(),
         };
+        if let (Fault::Corrupt(what), Some(follower)) = (fault, &self.follower) {
+            follower.give_up(what);
+        }
         // The first reason stays.
         drop(self.shared.stopped.set(why));
         error
@@ -348,50 +344,17 @@ fn apply<'a>(
     insert: &mut Insert<'a>,
     shared: &Shared,
     state: &mut State,
+    follower: Option<&mut Follower>,
 ) -> (Option<Outcome>, Option<Fault>) {
     let (outcome, failed) = match operation {
-        Operation::Accept(accept, reply) => {
-            let result = state.accept(connection, insert, shared, *accept);
-            let (outcome, fault) = split(result, Ok(Accepted::Duplicate));
-            (Outcome::Accept(reply, outcome), fault)
+        Operation::Change(change, reply) => {
+            let (done, fault) = change::apply(change, connection, insert, shared, state);
+            (Outcome::Change(reply, done), fault)
         }
         Operation::Seen(ask, reply) => {
             let result = state.seen(connection, &ask).map_err(Fault::from);
             let (outcome, fault) = split(result, false);
             (Outcome::Seen(reply, outcome), fault)
-        }
-        Operation::Plan(append, reply) => {
-            let result = state.plan(connection, shared, &append);
-            let (outcome, fault) = split(result, Ok(()));
-            (Outcome::Plan(reply, outcome), fault)
-        }
-        Operation::Fire(fire, reply) => {
-            let (outcome, fault) = split(state.fire(connection, &fire), Ok(()));
-            (Outcome::Plan(reply, outcome), fault)
-        }
-        Operation::RemoveTimers(remove, reply) => {
-            let result = state.remove_timers(connection, &remove);
-            let (outcome, fault) = split(result.map_err(Fault::from), RemovedTimers::default());
-            (Outcome::RemoveTimers(reply, outcome), fault)
-        }
-        Operation::Claim(claims, reply) => {
-            let (outcome, fault) = each(&claims, |claim| outcome::claim(connection, claim));
-            (Outcome::Each(reply, outcome), fault)
-        }
-        Operation::Finish(finishes, reply) => {
-            let (outcome, fault) = each(&finishes, |finish| state.finish(connection, finish));
-            (Outcome::Each(reply, outcome), fault)
-        }
-        Operation::Render(renders, reply) => {
-            let (outcome, fault) = each(&renders, |render| state.render(connection, render));
-            (Outcome::Each(reply, outcome), fault)
-        }
-        Operation::Remove(victims, reply) => {
-            let result = state
-                .remove(connection, shared, &victims)
-                .map_err(Fault::from);
-            let (outcome, fault) = split(result, Purged::default());
-            (Outcome::Remove(reply, outcome), fault)
         }
         Operation::Condemn(keys, reply) => {
             let result = keys
@@ -399,7 +362,7 @@ fn apply<'a>(
                 .try_for_each(|key| state.condemn(connection, *key))
                 .map_err(Fault::from);
             let ((), fault) = split(result, ());
-            (Outcome::Plan(reply, Ok(())), fault)
+            (Outcome::Condemn(reply), fault)
         }
         Operation::CondemnTimers(timers, reply) => {
             let result = timers
@@ -407,19 +370,15 @@ fn apply<'a>(
                 .try_for_each(|timer| state.condemn_timer(connection, timer))
                 .map_err(Fault::from);
             let ((), fault) = split(result, ());
-            (Outcome::Plan(reply, Ok(())), fault)
+            (Outcome::Condemn(reply), fault)
         }
-        Operation::Retry(changes, reply) => {
-            let (outcome, fault) = each(&changes, |change| state.retry(connection, change));
-            (Outcome::Each(reply, outcome), fault)
-        }
-        Operation::Discard(changes, reply) => {
-            let (outcome, fault) = each(&changes, |change| state.discard(connection, change));
-            (Outcome::Each(reply, outcome), fault)
-        }
-        Operation::Replay(replays, reply) => {
-            let (outcome, fault) = each(&replays, |replay| state.replay(connection, replay));
-            (Outcome::Counts(reply, outcome), fault)
+        Operation::Apply(messages, reply) => {
+            let result = match follower {
+                Some(follower) => follower.apply(connection, insert, shared, state, &messages),
+                None => Ok(Applied::default()),
+            };
+            let (applied, fault) = split(result, Applied::default());
+            (Outcome::Apply(reply, applied), fault)
         }
         // Taken out before.
         Operation::Close(reply) => {
@@ -433,21 +392,4 @@ fn apply<'a>(
 /// What those are told who come after the end.
 pub(super) fn closed_error() -> Error {
     Error::Stopped("it is closed".into())
-}
-
-/// An outcome, or one in its stead with the fault.
-fn split<T>(result: Result<T, Fault>, instead: T) -> (T, Option<Fault>) {
-    match result {
-        Ok(outcome) => (outcome, None),
-        Err(fault) => (instead, Some(fault)),
-    }
-}
-
-/// Does each of several, up to the first fault.
-fn each<I, T>(
-    items: &[I],
-    apply: impl FnMut(&I) -> Result<T, ReadFault>,
-) -> (Vec<T>, Option<Fault>) {
-    let all = items.iter().map(apply).collect::<Result<_, _>>();
-    split(all.map_err(Fault::from), Vec::new())
 }

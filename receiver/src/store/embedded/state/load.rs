@@ -57,6 +57,7 @@ impl State {
             changed_subscriptions: Vec::new(),
             changed_lanes: Vec::new(),
             cleared: Vec::new(),
+            is_replica: shared.is_replica,
         };
         state.load_subscriptions(connection)?;
         state.load_lanes(connection)?;

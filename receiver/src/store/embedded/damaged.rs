@@ -1,0 +1,46 @@
+//! Counts what is found damaged.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use prometheus::{IntCounter, IntCounterVec};
+
+use super::state::lock;
+use crate::store::{History, PlanRecord};
+
+/// Rows that were found damaged. Plans are counted once each: they are read whenever somebody asks.
+#[derive(Debug)]
+pub(super) struct Damaged {
+    pub(super) memories: IntCounter,
+    pub(super) timers: IntCounter,
+    plans: IntCounter,
+    seen: Mutex<HashSet<u64>>,
+}
+
+/// Damaged plans that are told apart; beyond that the disk is what matters.
+const DAMAGED: usize = 10_000;
+
+impl Damaged {
+    pub(super) fn new(rows: &IntCounterVec) -> Self {
+        Self {
+            memories: rows.with_label_values(&["memory"]),
+            timers: rows.with_label_values(&["timer"]),
+            plans: rows.with_label_values(&["plan"]),
+            seen: Mutex::default(),
+        }
+    }
+
+    pub(super) fn note<'a>(&self, plans: impl Iterator<Item = (u64, Option<&'a PlanRecord>)>) {
+        for (seq, _) in plans.filter(|(_, plan)| plan.is_some_and(|plan| plan.damaged)) {
+            let mut seen = lock(&self.seen);
+            if seen.len() < DAMAGED && seen.insert(seq) {
+                self.plans.inc();
+            }
+        }
+    }
+
+    pub(super) fn note_histories<'a>(&self, histories: impl IntoIterator<Item = &'a History>) {
+        let plans = histories.into_iter();
+        self.note(plans.map(|history| (history.event.seq, history.plan.as_ref())));
+    }
+}

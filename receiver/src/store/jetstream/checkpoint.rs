@@ -1,0 +1,179 @@
+//! Checkpoints: copies of a replica, so that nobody needs the whole log, and what is in one can be purged.
+//!
+//! ```text
+//! replica ── VACUUM INTO ──▶ copy at message N ──▶ bucket ──▶ then: purge the log up to N, older copies too
+//! ```
+//!
+//! One of the members makes them: the first of the view. Two that do at once, around a change of the view,
+//! purge no more than the older copy or the newer one holds.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::object_store::ObjectStore;
+use futures::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::sleep;
+
+use super::Parts;
+use super::connection::{Connection, Info};
+use crate::store::Error;
+use crate::store::embedded::FILE;
+use crate::store::embedded::replica::file;
+
+/// Between two looks whether one is due.
+const LOOK: Duration = Duration::from_secs(15);
+/// What an object's name begins with; then the place in the log, so that names sort as places do.
+const NAME: &str = "state-";
+/// A copy that is under way.
+const MAKING: &str = "checkpoint.making";
+/// One that is fetched.
+const FETCHING: &str = "checkpoint.fetching";
+
+/// Makes checkpoints when they are due, until the end.
+pub(super) async fn run(parts: Arc<Parts>) {
+    // Tests want them at once.
+    let look = LOOK.min(parts.connection.settings().takeover);
+    loop {
+        tokio::select! {
+            () = parts.leaving.cancelled() => return,
+            () = sleep(look) => {}
+        }
+        if !parts.leads() || parts.connection.reachable().is_err() {
+            continue;
+        }
+        let made = tokio::select! {
+            () = parts.leaving.cancelled() => return,
+            made = make_if_due(&parts) => made,
+        };
+        if let Err(error) = made {
+            tracing::warn!(
+                error,
+                "no checkpoint could be made; the log grows, and it is tried again"
+            );
+        }
+    }
+}
+
+async fn make_if_due(parts: &Parts) -> Result<(), String> {
+    let connection = &parts.connection;
+    let info = connection.info().await?;
+    let state = std::fs::metadata(parts.dir.join(FILE)).map_or(0, |file| file.len());
+    let (bytes, messages) = connection.settings().checkpoint;
+    let crowded = connection
+        .settings()
+        .max_bytes
+        .is_some_and(|most| info.bytes > most / 2);
+    let due = (info.bytes >= bytes.max(state)) || info.messages >= messages || crowded;
+    if due { make(parts).await } else { Ok(()) }
+}
+
+async fn make(parts: &Parts) -> Result<(), String> {
+    let making = parts.dir.join(MAKING);
+    let (dir, to) = (parts.dir.clone(), making.clone());
+    let position = tokio::task::spawn_blocking(move || {
+        // One that an earlier process did not finish is in the way.
+        drop(std::fs::remove_file(&to));
+        file::copy(&dir, &to)
+    })
+    .await
+    .map_err(|error| error.to_string())?
+    .map_err(|error| error.to_string())?;
+    let bucket = parts.connection.checkpoints().await?;
+    let name = format!("{NAME}{:020}", position.applied);
+    let mut copy = tokio::fs::File::open(&making)
+        .await
+        .map_err(|error| error.to_string())?;
+    bucket
+        .put(name.as_str(), &mut copy)
+        .await
+        .map_err(|error| format!("{name} can't be stored: {error}"))?;
+    drop(copy);
+    drop(tokio::fs::remove_file(&making).await);
+    let stream = parts.connection.stream().await?;
+    // Up to this one, and without it.
+    stream
+        .purge()
+        .sequence(position.applied + 1)
+        .await
+        .map_err(|error| format!("the log can't be purged: {error}"))?;
+    for older in names(&bucket).await? {
+        if older < name {
+            bucket
+                .delete(&older)
+                .await
+                .map_err(|error| format!("{older} can't be deleted: {error}"))?;
+        }
+    }
+    tracing::info!(
+        applied = position.applied,
+        "a checkpoint is made, and the log is purged up to it"
+    );
+    Ok(())
+}
+
+/// The checkpoints that there are, in their order.
+async fn names(bucket: &ObjectStore) -> Result<Vec<String>, String> {
+    let mut list = bucket
+        .list()
+        .await
+        .map_err(|error| format!("the checkpoints can't be listed: {error}"))?;
+    let mut names = Vec::new();
+    while let Some(object) = list.next().await {
+        let object = object.map_err(|error| format!("the checkpoints can't be listed: {error}"))?;
+        if object.name.starts_with(NAME) && !object.deleted {
+            names.push(object.name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Replaces the copy in a directory with the newest checkpoint, where there is one of this log; says where
+/// it stands.
+pub(super) async fn restore(
+    connection: &Connection,
+    dir: &Path,
+    info: &Info,
+) -> Result<Option<u64>, Error> {
+    let bucket = connection.bucket();
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Open(format!("the bucket {bucket}: {error}"));
+    let Ok(store) = connection.context().get_object_store(&bucket).await else {
+        return Ok(None);
+    };
+    let Some(name) = names(&store).await.map_err(Error::Open)?.pop() else {
+        return Ok(None);
+    };
+    let fetching = dir.join(FETCHING);
+    let unusable = |error: std::io::Error| {
+        Error::Open(format!("{} can't be written: {error}", fetching.display()))
+    };
+    let mut object = store.get(&name).await.map_err(|error| failed(&error))?;
+    let mut copy = tokio::fs::File::create(&fetching).await.map_err(unusable)?;
+    tokio::io::copy(&mut object, &mut copy)
+        .await
+        .map_err(|error| failed(&error))?;
+    copy.flush().await.map_err(unusable)?;
+    copy.sync_all().await.map_err(unusable)?;
+    drop(copy);
+    let (dir, name, stream) = (dir.to_owned(), name, info.stream.clone());
+    let placed = tokio::task::spawn_blocking(move || {
+        let position = file::position_of(&fetching)?;
+        if position.stream != stream {
+            return Err(Error::Open(format!(
+                "the checkpoint {name} in the bucket {bucket} is of the stream that was made at {}, and the one that is there was made at {stream}: remove the bucket, or restore the stream",
+                position.stream
+            )));
+        }
+        file::remove(&dir)?;
+        std::fs::rename(&fetching, dir.join(FILE)).map_err(|error| {
+            Error::Open(format!("{} can't be put in place: {error}", fetching.display()))
+        })?;
+        Ok(position.applied)
+    })
+    .await
+    .map_err(|error| Error::Stopped(error.to_string().into()))??;
+    Ok((placed + 1 >= info.first).then_some(placed))
+}

@@ -1,0 +1,465 @@
+//! The way to the NATS servers, and the stream and the bucket on them.
+//!
+//! - The stream has one subject, and no limit of age: what a checkpoint holds is purged. It refuses what
+//!   does not fit, and nobody can delete a message out of its middle.
+//! - Connections are made again for as long as the process lives. While there is none, nothing is begun.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::object_store::{self, ObjectStore};
+use async_nats::jetstream::stream::{self, Compression, DiscardPolicy, StorageType, Stream};
+use async_nats::jetstream::{self, Context, ContextBuilder};
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
+
+use crate::store::Error;
+
+/// How long a start tries to reach the servers.
+const REACHED: Duration = Duration::from_secs(30);
+/// Between two tries to connect, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How soon a connection that has died without a word is noticed: the client gives up after two pings
+/// without an answer.
+const PING: Duration = Duration::from_secs(2);
+/// How long the servers may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long the servers remember a batch, so that it can be sent again.
+pub(super) const REMEMBERED: Duration = Duration::from_mins(2);
+
+/// How to say who we are.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// A file of credentials, as `nsc` makes it.
+    Credentials(PathBuf),
+    /// A user, and the file that holds the password.
+    Password {
+        /// The user.
+        user: String,
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file that holds the token.
+    Token(PathBuf),
+}
+
+/// Where the log is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The servers: `nats://host:4222`, or `tls://` where TLS is a must.
+    pub urls: Vec<String>,
+    /// What the names of stream, bucket and subjects begin with: letters, digits, `-` and `_`.
+    pub prefix: String,
+    /// How many servers keep the log.
+    pub replicas: usize,
+    /// Bytes that the log may take; `None` leaves it to the servers' limits.
+    pub max_bytes: Option<u64>,
+    /// Who we are; `None` where the servers let everybody in.
+    pub login: Option<Login>,
+    /// Authorities that the servers' certificates may come from (PEM); `None` are the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and its key (PEM).
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// How long a receiver may be silent before others take over its work.
+    pub takeover: Duration,
+    /// Bytes and messages of the log, at least, before a checkpoint is worth while.
+    pub checkpoint: (u64, u64),
+}
+
+impl Settings {
+    /// The usual ones for some servers.
+    #[must_use]
+    pub fn new(urls: Vec<String>) -> Self {
+        Self {
+            urls,
+            prefix: "hookswitch".to_owned(),
+            replicas: 1,
+            max_bytes: None,
+            login: None,
+            ca: None,
+            certificate: None,
+            takeover: Duration::from_secs(6),
+            checkpoint: (64 << 20, 100_000),
+        }
+    }
+}
+
+/// What there is of the stream.
+#[derive(Debug, Clone)]
+pub(super) struct Info {
+    /// Which one it is: when it was made.
+    pub(super) stream: String,
+    /// The first message that is kept; 0 or 1 where none was ever removed.
+    pub(super) first: u64,
+    /// The last message.
+    pub(super) last: u64,
+    /// Messages that are kept.
+    pub(super) messages: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+}
+
+/// The connection.
+pub(super) struct Connection {
+    settings: Settings,
+    client: Client,
+    context: Context,
+    state: Arc<State>,
+}
+
+/// What is known of it.
+#[derive(Debug)]
+struct State {
+    /// Counts connections; odd while there is one.
+    turns: watch::Sender<u64>,
+    /// A batch waits for its answer for too long.
+    stuck: AtomicBool,
+    /// The log took no more, the last time.
+    full: AtomicBool,
+    /// The last message that the servers have acknowledged to us.
+    acknowledged: AtomicU64,
+}
+
+impl Connection {
+    /// Connects, and makes the stream or brings it to these settings.
+    pub(super) async fn open(settings: Settings) -> Result<Self, Error> {
+        let valid = |prefix: &str| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            !prefix.is_empty() && prefix.len() <= 64 && prefix.chars().all(fits)
+        };
+        if !valid(&settings.prefix) {
+            return Err(Error::Open(format!(
+                "`{}` can't begin a stream's name: use up to 64 letters, digits, - and _",
+                settings.prefix
+            )));
+        }
+        let state = Arc::new(State {
+            turns: watch::Sender::new(0),
+            stuck: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            acknowledged: AtomicU64::new(0),
+        });
+        let client = connect(&settings, &state).await?;
+        // Told by an event too, which may come later than the first question.
+        state.connected(true);
+        let context = ContextBuilder::new().timeout(ANSWER).build(client.clone());
+        let this = Self {
+            settings,
+            client,
+            context,
+            state,
+        };
+        let until = tokio::time::Instant::now() + REACHED;
+        loop {
+            match this.prepare().await {
+                Ok(()) => return Ok(this),
+                Err(error) if tokio::time::Instant::now() > until => {
+                    return Err(Error::Open(format!(
+                        "the stream {} can't be made or changed: {error}",
+                        this.name()
+                    )));
+                }
+                Err(error) => {
+                    tracing::info!(%error, stream = this.name(), "the stream is not there yet; will try again");
+                    tokio::time::sleep(LONGEST_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The stream as it should be.
+    fn wanted(&self) -> stream::Config {
+        let most = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        stream::Config {
+            name: self.name(),
+            subjects: vec![self.subject()],
+            description: Some("What Hookswitch's receivers share".to_owned()),
+            retention: stream::RetentionPolicy::Limits,
+            discard: DiscardPolicy::New,
+            storage: StorageType::File,
+            num_replicas: self.settings.replicas,
+            max_bytes: self.settings.max_bytes.map_or(-1, most),
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            duplicate_window: REMEMBERED,
+            deny_delete: true,
+            compression: Some(Compression::S2),
+            ..stream::Config::default()
+        }
+    }
+
+    async fn prepare(&self) -> Result<(), async_nats::Error> {
+        let wanted = self.wanted();
+        // Another receiver may make it at the same moment: the same once more is not an error.
+        let stream = self.context.get_or_create_stream(wanted.clone()).await?;
+        let there = &stream.cached_info().config;
+        let same = there.num_replicas == wanted.num_replicas
+            && there.max_bytes == wanted.max_bytes
+            && there.duplicate_window == wanted.duplicate_window
+            && there.subjects == wanted.subjects;
+        if !same {
+            tracing::info!(
+                stream = wanted.name,
+                "the stream is brought to the settings"
+            );
+            self.context
+                .update_stream(stream::Config {
+                    num_replicas: wanted.num_replicas,
+                    max_bytes: wanted.max_bytes,
+                    duplicate_window: wanted.duplicate_window,
+                    subjects: wanted.subjects,
+                    ..there.clone()
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The stream's name.
+    pub(super) fn name(&self) -> String {
+        format!("{}-log", self.settings.prefix)
+    }
+
+    /// Its one subject.
+    pub(super) fn subject(&self) -> String {
+        format!("{}.log", self.settings.prefix)
+    }
+
+    /// Where members say that they live.
+    pub(super) fn heartbeats(&self) -> String {
+        format!("{}.members", self.settings.prefix)
+    }
+
+    /// The bucket of checkpoints.
+    pub(super) fn bucket(&self) -> String {
+        format!("{}-checkpoints", self.settings.prefix)
+    }
+
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The stream.
+    pub(super) async fn stream(&self) -> Result<Stream, String> {
+        let found = self.context.get_stream(self.name()).await;
+        found.map_err(|error| format!("the stream {}: {error}", self.name()))
+    }
+
+    /// What there is of the stream now.
+    pub(super) async fn info(&self) -> Result<Info, String> {
+        let stream = self.stream().await?;
+        let info = stream.cached_info();
+        Ok(Info {
+            stream: format!(
+                "{}.{:09}",
+                info.created.unix_timestamp(),
+                info.created.nanosecond()
+            ),
+            first: info.state.first_sequence,
+            last: info.state.last_sequence,
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+        })
+    }
+
+    /// The bucket of checkpoints, made where it is missing.
+    pub(super) async fn checkpoints(&self) -> Result<ObjectStore, String> {
+        let bucket = self.bucket();
+        if let Ok(found) = self.context.get_object_store(&bucket).await {
+            return Ok(found);
+        }
+        let wanted = object_store::Config {
+            bucket: bucket.clone(),
+            description: Some("Where Hookswitch's receivers begin to read their log".to_owned()),
+            num_replicas: self.settings.replicas,
+            compression: true,
+            ..object_store::Config::default()
+        };
+        let made = self.context.create_object_store(wanted).await;
+        made.map_err(|error| format!("the bucket {bucket}: {error}"))
+    }
+
+    /// The longest message that the servers take.
+    pub(super) fn longest(&self) -> usize {
+        // Headers are counted in.
+        self.client.server_info().max_payload.saturating_sub(1024)
+    }
+
+    /// Whether there is a connection now.
+    pub(super) fn is_connected(&self) -> bool {
+        *self.state.turns.borrow() % 2 == 1
+    }
+
+    /// Tells when it is lost or made again.
+    pub(super) fn turns(&self) -> watch::Receiver<u64> {
+        self.state.turns.subscribe()
+    }
+
+    /// Notes whether a batch waits for its answer for too long.
+    pub(super) fn set_stuck(&self, stuck: bool) {
+        self.state.stuck.store(stuck, Ordering::Relaxed);
+    }
+
+    /// Notes whether the log took no more.
+    pub(super) fn set_full(&self, full: bool) {
+        if self.state.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::warn!(stream = self.name(), "the log takes no more");
+            } else {
+                tracing::info!(stream = self.name(), "the log has room again");
+            }
+        }
+    }
+
+    /// Whether the log took no more, the last time.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.full.load(Ordering::Relaxed)
+    }
+
+    /// Notes how far the servers have acknowledged what we wrote.
+    pub(super) fn acknowledge(&self, sequence: u64) {
+        self.state
+            .acknowledged
+            .fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// How far they have.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.state.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Whether something can be written.
+    pub(super) fn reachable(&self) -> Result<(), Error> {
+        let why = if !self.is_connected() {
+            "there is no connection to the NATS servers"
+        } else if self.state.stuck.load(Ordering::Relaxed) {
+            "the NATS servers do not acknowledge what is written"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Unavailable(why.to_owned()))
+    }
+
+    /// The same, and whether there is room for it.
+    pub(super) fn health(&self) -> Result<(), Error> {
+        self.reachable()?;
+        if self.is_full() {
+            return Err(Error::Full(format!(
+                "the stream {} has reached a limit: give it more, or remove what is pending",
+                self.name()
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn connected(&self, connected: bool) {
+        self.turns.send_if_modified(|turns| {
+            let changes = (*turns % 2 == 1) != connected;
+            *turns += u64::from(changes);
+            changes
+        });
+    }
+}
+
+async fn connect(settings: &Settings, state: &Arc<State>) -> Result<Client, Error> {
+    let until = tokio::time::Instant::now() + REACHED;
+    loop {
+        // The options can be used once.
+        let options = options(settings, state).await?;
+        match options.connect(settings.urls.as_slice()).await {
+            Ok(client) => return Ok(client),
+            Err(error) if tokio::time::Instant::now() > until => {
+                return Err(Error::Open(format!(
+                    "no NATS server of {} could be reached: {error}",
+                    settings.urls.join(", ")
+                )));
+            }
+            Err(error) => {
+                tracing::info!(%error, servers = settings.urls.join(", "), "no NATS server could be reached; will try again");
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn options(settings: &Settings, state: &Arc<State>) -> Result<ConnectOptions, Error> {
+    let events = Arc::clone(state);
+    let mut options = ConnectOptions::new()
+        .name("hookswitch-receiver")
+        .max_reconnects(None)
+        .ping_interval(PING)
+        .connection_timeout(ANSWER)
+        .reconnect_delay_callback(|tries| {
+            let tries = u32::try_from(tries).unwrap_or(u32::MAX);
+            (Duration::from_millis(50) * tries.min(20)).min(LONGEST_PAUSE)
+        })
+        .event_callback(move |event| {
+            let state = Arc::clone(&events);
+            async move {
+                match &event {
+                    Event::Connected => state.connected(true),
+                    Event::Disconnected | Event::Closed => state.connected(false),
+                    _ => {}
+                }
+                tracing::info!(%event, "the connection to the NATS servers");
+            }
+        });
+    options = match &settings.login {
+        None => options,
+        Some(Login::Credentials(file)) => options
+            .credentials_file(file)
+            .await
+            .map_err(|error| unreadable(file, &error))?,
+        Some(Login::Password { user, file }) => {
+            options.user_and_password(user.clone(), secret(file).await?)
+        }
+        Some(Login::Token(file)) => options.token(secret(file).await?),
+    };
+    if let Some(ca) = &settings.ca {
+        options = options.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    if let Some((certificate, key)) = &settings.certificate {
+        options = options
+            .add_client_certificate(certificate.clone(), key.clone())
+            .require_tls(true);
+    }
+    Ok(options)
+}
+
+async fn secret(file: &Path) -> Result<String, Error> {
+    let text = tokio::fs::read_to_string(file).await;
+    let text = text.map_err(|error| unreadable(file, &error))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Error {
+    Error::Open(format!("{} can't be read: {error}", file.display()))
+}
+
+/// What an error of a publish means.
+pub(super) fn is_full(error: &jetstream::context::PublishError) -> bool {
+    use jetstream::ErrorCode as Code;
+    let source = std::error::Error::source(error);
+    let said = source.and_then(|source| source.downcast_ref::<jetstream::Error>());
+    said.is_some_and(|said| {
+        [
+            Code::STREAM_STORE_FAILED,
+            Code::INSUFFICIENT_RESOURCES,
+            Code::ACCOUNT_RESOURCES_EXCEEDED,
+            Code::STORAGE_RESOURCES_EXCEEDED,
+        ]
+        .contains(&said.error_code())
+    })
+}

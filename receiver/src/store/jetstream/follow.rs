@@ -1,0 +1,168 @@
+//! Reading the log into the replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use futures::StreamExt as _;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::Parts;
+use crate::store::Error;
+use crate::store::embedded::replica::Message;
+
+/// Messages of one transaction at most.
+const AT_ONCE: usize = 64;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long what was acknowledged may take to come before it is asked for anew.
+const LATE: Duration = Duration::from_secs(2);
+/// How long a full disk is left alone.
+const FULL: Duration = Duration::from_secs(1);
+
+/// Why it was not followed to the end.
+enum Ended {
+    /// Try again.
+    Again(String),
+    /// It can't go on.
+    Stop(String),
+}
+
+/// Follows the log until the end. What can't be followed stops the engine.
+pub(super) async fn run(parts: Arc<Parts>, stream: String) {
+    loop {
+        let ended = tokio::select! {
+            () = parts.stop.cancelled() => return,
+            ended = follow(&parts, &stream) => ended,
+        };
+        match ended {
+            Ended::Again(why) => tracing::debug!(why, "the log is followed anew"),
+            Ended::Stop(why) => {
+                tracing::error!(why, "the log can't be followed");
+                parts.engine.stop(&why);
+                return;
+            }
+        }
+        tokio::select! {
+            () = parts.stop.cancelled() => return,
+            () = sleep(PAUSE) => {}
+        }
+    }
+}
+
+async fn follow(parts: &Parts, stream: &str) -> Ended {
+    let mut messages = match begin(parts, stream).await {
+        Ok(messages) => messages.ready_chunks(AT_ONCE),
+        Err(ended) => return ended,
+    };
+    let mut turns = parts.connection.turns();
+    turns.mark_unchanged();
+    let mut late = interval(LATE);
+    late.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = None;
+    loop {
+        tokio::select! {
+            chunk = messages.next() => {
+                let Some(chunk) = chunk else {
+                    return Ended::Again("the log's reader has ended".to_owned());
+                };
+                if let Err(ended) = take(parts, chunk).await {
+                    return ended;
+                }
+            }
+            _ = turns.changed() => {
+                if parts.connection.is_connected() {
+                    return Ended::Again("there is a new connection".to_owned());
+                }
+            }
+            _ = late.tick() => {
+                let applied = parts.common.applied();
+                if seen == Some(applied) && parts.connection.acknowledged() > applied {
+                    return Ended::Again("what was acknowledged does not come".to_owned());
+                }
+                seen = Some(applied);
+            }
+        }
+    }
+}
+
+/// Asks for what comes after the last message that is applied.
+async fn begin(parts: &Parts, stream: &str) -> Result<Ordered, Ended> {
+    let connection = &parts.connection;
+    let info = connection.info().await.map_err(Ended::Again)?;
+    let applied = parts.common.applied();
+    let name = connection.name();
+    if info.stream != stream {
+        return Err(Ended::Stop(format!(
+            "the stream {name} was deleted and made anew, at {}: what this receiver knows is not in it",
+            info.stream
+        )));
+    }
+    if info.last < applied {
+        return Err(Ended::Stop(format!(
+            "the stream {name} ends at {}, and this receiver has read up to {applied}: its servers have lost messages",
+            info.last
+        )));
+    }
+    if applied + 1 < info.first {
+        return Err(Ended::Stop(format!(
+            "the stream {name} begins at {}, and this receiver has read up to {applied}: the next start takes a checkpoint",
+            info.first
+        )));
+    }
+    let again = |error: &dyn std::fmt::Display| Ended::Again(format!("{name}: {error}"));
+    let stream = connection.stream().await.map_err(Ended::Again)?;
+    let consumer = stream
+        .create_consumer(OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: applied + 1,
+            },
+            description: Some("A receiver of Hookswitch".to_owned()),
+            ..OrderedConfig::default()
+        })
+        .await
+        .map_err(|error| again(&error))?;
+    consumer.messages().await.map_err(|error| again(&error))
+}
+
+/// Applies what has come.
+async fn take<E: std::fmt::Display>(
+    parts: &Parts,
+    chunk: Vec<Result<jetstream::Message, E>>,
+) -> Result<(), Ended> {
+    let mut messages = Vec::with_capacity(chunk.len());
+    let mut broken = None;
+    for message in chunk {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                broken = Some(error.to_string());
+                break;
+            }
+        };
+        match message.info() {
+            Ok(info) => messages.push(Message {
+                sequence: info.stream_sequence,
+                payload: message.message.payload.clone(),
+            }),
+            Err(error) => {
+                broken = Some(format!("a message without its place: {error}"));
+                break;
+            }
+        }
+    }
+    while !messages.is_empty() {
+        match parts.engine.apply(messages.clone()).await {
+            Ok(()) => break,
+            // The disk's: others go on meanwhile, and this receiver says that it is not ready.
+            Err(Error::Full(_)) => sleep(FULL).await,
+            Err(error) => return Err(Ended::Stop(error.to_string())),
+        }
+    }
+    match broken {
+        None => Ok(()),
+        Some(why) => Err(Ended::Again(why)),
+    }
+}

@@ -1,0 +1,97 @@
+//! The log is cut short, and nobody misses what was in it.
+
+use hookswitch_receiver::store::jetstream::Settings;
+use hookswitch_receiver::store::{Accepted, Store as _};
+use hookswitch_tests::servers::nats::Nats;
+use hookswitch_tests::wait;
+use tempfile::TempDir;
+
+use crate::replica::{Replica, SOON, assert_same, level, settings};
+use crate::support::event;
+
+async fn accept(replica: &Replica, ids: std::ops::Range<u32>) {
+    for id in ids {
+        let new = event("a", &id.to_string(), "body", 0);
+        replica.store().accept(new).await.unwrap();
+    }
+}
+
+/// The first message that the log holds.
+async fn first(settings: &Settings) -> u64 {
+    let client = async_nats::connect(&settings.urls[0]).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let name = format!("{}-log", settings.prefix);
+    let stream = context.get_stream(name).await.unwrap();
+    stream.cached_info().state.first_sequence
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_an_empty_disk_and_an_old_one_begin_with_a_checkpoint() {
+    let nats = Nats::start().await;
+    let settings = Settings {
+        checkpoint: (1 << 40, 100),
+        ..settings(&nats, "checkpoint")
+    };
+    let mut one = Replica::start(&settings).await;
+    let mut old = Replica::start(&settings).await;
+    accept(&one, 0..20).await;
+    old.close().await;
+    accept(&one, 20..200).await;
+    let purged = wait::until("the log to be cut short", SOON, async || {
+        let first = first(&settings).await;
+        (first > 100).then_some(first)
+    })
+    .await;
+    accept(&one, 200..230).await;
+
+    let empty = Replica::start(&settings).await;
+    old.open().await.unwrap();
+    assert!(old.store().applied() > purged);
+    for replica in [&empty, &old] {
+        let again = replica
+            .store()
+            .accept(event("a", "7", "body", 1))
+            .await
+            .unwrap();
+        assert_eq!(
+            again,
+            Accepted::Duplicate,
+            "what was in the log's first part is known"
+        );
+    }
+    level(&[&one, &old, &empty]).await;
+    assert_same(one.dir.path(), empty.dir.path());
+    assert_same(one.dir.path(), old.dir.path());
+    one.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_another_log_and_a_log_that_lost_something_are_refused() {
+    let nats = Nats::start().await;
+    let settings = settings(&nats, "identity");
+    let mut one = Replica::start(&settings).await;
+    accept(&one, 0..5).await;
+    one.close().await;
+    let client = async_nats::connect(&settings.urls[0]).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    context.delete_stream("identity-log").await.unwrap();
+    let refused = one.open().await.unwrap_err().to_string();
+    assert!(
+        refused.contains("it was deleted, or these are other servers"),
+        "{refused}"
+    );
+
+    // Without what was kept it begins anew.
+    one.wipe();
+    one.open().await.unwrap();
+    accept(&one, 0..5).await;
+    one.close().await;
+    let stream = context.get_stream("identity-log").await.unwrap();
+    stream.purge().await.unwrap();
+    let empty = TempDir::new().unwrap();
+    let refused = Replica::start_in(&settings, empty).await.err().unwrap();
+    assert!(
+        refused.to_string().contains("no checkpoint reaches"),
+        "{refused}"
+    );
+}
