@@ -265,7 +265,7 @@ pub(super) struct Join {
     /// Whether a body may stand with others.
     fits: fn(&Json) -> bool,
     /// The request's body, of one delivery too.
-    pub(super) join: fn(Vec<Json>) -> Json,
+    pub(super) body: fn(Vec<Json>) -> Json,
     /// What an answer means for each of these; `None` where it means the same for all.
     each: fn(&Response<Bytes>, &[Uuid]) -> Option<Vec<Verdict>>,
 }

@@ -306,8 +306,8 @@ impl Session {
         );
         let inserting = rows.iter().map(|(_, row)| insert(client, row));
         let sent = join(client.batch_execute(&begin), join_all(inserting));
-        let (begun, inserted) = drive(driver, sent).await;
-        begun.map_err(|error| unsent(&error, None))?;
+        let (opened, inserted) = drive(driver, sent).await;
+        opened.map_err(|error| unsent(&error, None))?;
         // The first that went wrong by itself.
         let mut wrong = None;
         for ((place, _), inserted) in rows.iter().zip(&inserted) {

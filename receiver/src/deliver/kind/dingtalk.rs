@@ -27,7 +27,7 @@ pub(super) const API: Api = Api {
         gather: Gather::AtLimit,
         join: Some(Join {
             fits,
-            join,
+            body: join,
             each: |_, _| None,
         }),
     }),

@@ -25,7 +25,7 @@ pub(super) const API: Api = Api {
         gather: Gather::Always,
         join: Some(Join {
             fits: |_| true,
-            join: |inputs| json!({"inputs": inputs}),
+            body: |inputs| json!({"inputs": inputs}),
             each,
         }),
     }),

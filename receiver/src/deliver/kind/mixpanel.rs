@@ -23,7 +23,7 @@ pub(super) const API: Api = Api {
         gather: Gather::Always,
         join: Some(Join {
             fits: |_| true,
-            join: Json::Array,
+            body: Json::Array,
             each,
         }),
     }),

@@ -93,15 +93,15 @@ impl Table {
             values.extend([key.clone(), id.to_string()]);
         }
         Ok(Row {
-            statement: self.statement(members.keys()),
+            statement: self.statement(&members.keys().collect::<Vec<_>>()),
             values,
         })
     }
 
-    fn statement<'a>(&self, columns: impl Iterator<Item = &'a String> + Clone) -> String {
+    fn statement(&self, columns: &[&String]) -> String {
         let table = &self.name;
         let list = |each: &dyn Fn(&str) -> String| {
-            let listed: Vec<String> = columns.clone().map(|it| each(&quoted(it))).collect();
+            let listed: Vec<String> = columns.iter().map(|it| each(&quoted(it))).collect();
             listed.join(", ")
         };
         let key = match self.key {
@@ -110,7 +110,7 @@ impl Table {
         };
         let found_by: Vec<String> = self.found_by.iter().map(|it| quoted(it)).collect();
         let new: Vec<String> = columns
-            .clone()
+            .iter()
             .filter(|it| !self.found_by.contains(it))
             .map(|it| format!("{0} = excluded.{0}", quoted(it)))
             .collect();

@@ -215,7 +215,7 @@ impl Caller {
         let mut bodies = bodies.ok_or_else(|| internal("the body is not JSON"))?;
         let join = api.batch.as_ref().and_then(|batch| batch.join.as_ref());
         let body = match join {
-            Some(join) => Some((join.join)(bodies)),
+            Some(join) => Some((join.body)(bodies)),
             None => bodies.pop(),
         };
         let body = body.ok_or_else(|| internal("nothing to send"))?;

@@ -61,7 +61,7 @@ impl Server {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let greeting = format!("INFO {info}\r\n");
                 stream.write_all(greeting.as_bytes()).await.unwrap();
-                let mut read = [0; 1 << 16];
+                let mut read = vec![0; 1 << 16];
                 while let Ok(length @ 1..) = stream.read(&mut read).await {
                     let text = String::from_utf8_lossy(&read[..length]).into_owned();
                     let said = if text.contains("HPUB") {
