@@ -74,11 +74,20 @@ fn r51_explain_tells_which_look_up_failed_and_a_replay_makes_it_again() {
 fn r48_explain_tells_what_became_of_a_timer_and_which_event_cancelled_it() {
     let quickstart = Quickstart::new();
     quickstart.edit("route.yaml", TYPES, GONE);
+    // An agent's change of status has no conversation.
+    quickstart.edit("route.yaml", TITLE, "agent: \"${event.data.agent_id}\"");
     let serving = quickstart.run();
     let send = |id: &str, status: &str| {
         let status = format!("status={status}");
         let send = ["--type", "agent.status_changed", "--id", id];
-        let data = ["--data", &status, "--data", "agent_id=a-1"];
+        let data = [
+            "--data",
+            &status,
+            "--data",
+            "agent_id=a-1",
+            "--data",
+            "user_id=7",
+        ];
         assert_eq!(serving.send(&[&send[..], &data].concat()).0, 0);
     };
     send("gone", "offline");
