@@ -33,9 +33,8 @@ servers: ## Build the servers that tests need, once: it takes up to an hour (doc
 needs: ## Get what the tests need besides Rust and the servers
 	@.ci/needs
 
-clients: ## Drive the stand-ins with client libraries of the real APIs; needs Python 3
+clients: build ## Drive the stand-ins with client libraries of the real APIs; needs Python 3
 	@.ci/needs clients
-	$(CARGO) build --locked --package hookswitch-cli --bin hookswitch
 	@tests/clients/run
 
 bench: ## Measure beside the machine's own limits, into docs/benchmarks.md: all, or SECTIONS="accept scale"
