@@ -43,6 +43,12 @@ pub fn check(subject: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a server would write it otherwise than it is where it tells which subject it refused
+/// (Go's `%q`), so that nobody could know which one that was.
+fn is_escaped(character: char) -> bool {
+    character != '\'' && character.escape_debug().len() > 1
+}
+
 /// The same as far as the beginning of a subject shows it.
 ///
 /// # Errors
@@ -50,7 +56,7 @@ pub fn check(subject: &str) -> Result<(), Error> {
 pub fn check_beginning(subject: &str) -> Result<(), Error> {
     if subject
         .chars()
-        .any(|it| it.is_whitespace() || it.is_control())
+        .any(|it| it.is_whitespace() || it.is_control() || is_escaped(it))
     {
         return Err(Error::Character);
     }
@@ -72,7 +78,12 @@ mod tests {
 
     #[test]
     fn a_subject_is_words_between_dots() {
-        for subject in ["support", "support.conversation.created", "客户.a-b_c"] {
+        for subject in [
+            "support",
+            "support.conversation.created",
+            "客户.a-b_c",
+            "it's",
+        ] {
             assert_eq!(check(subject), Ok(()), "{subject}");
         }
         assert_eq!(check_beginning("support."), Ok(()));
@@ -85,6 +96,9 @@ mod tests {
             ("a b", Error::Character),
             ("a\r\nPUB b 0", Error::Character),
             ("a\0", Error::Character),
+            ("a\"b", Error::Character),
+            ("a\\b", Error::Character),
+            ("a\u{200b}b", Error::Character),
             ("a.*", Error::Wildcard),
             ("a.>", Error::Wildcard),
             ("$JS.API.STREAM.DELETE.EVENTS", Error::Reserved),

@@ -13,8 +13,9 @@
 //! - TLS is spoken by PostgreSQL's request for it
 //!   (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and nothing is said before.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 
 use futures::future::{join, join_all};
 use hookswitch_crds::postgres_url::PostgresUrl;
@@ -258,7 +259,7 @@ impl Writer {
             Box::new(tcp)
         };
         let connected = self.config.connect_raw(stream, NoTls).await;
-        let (client, connection) = connected.map_err(|error| match error.as_db_error() {
+        let (client, mut connection) = connected.map_err(|error| match error.as_db_error() {
             // Nobody comes in: whatever it is, it can change without a change here.
             Some(error) => {
                 let judged = kind::judge(error).verdict;
@@ -274,7 +275,17 @@ impl Writer {
         })?;
         Ok(Session {
             client,
-            driver: Some(Box::pin(connection)),
+            // Notices are passed over, where the connection by itself would log them: whatever a trigger says
+            // can stand in them.
+            driver: Some(Box::pin(poll_fn(move |context| {
+                loop {
+                    match ready!(connection.poll_message(context)) {
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => return Poll::Ready(Err(error)),
+                        None => return Poll::Ready(Ok(())),
+                    }
+                }
+            }))),
         })
     }
 }

@@ -33,7 +33,14 @@ struct Answer {
 struct Failure {
     #[serde(default)]
     code: u16,
+    #[serde(default)]
+    err_code: u32,
 }
+
+/// "Resource limits exceeded for account": there is room again when messages go or the limit is raised,
+/// though the code beside it is 400
+/// (<https://github.com/nats-io/nats-server/blob/main/server/errors.json>).
+const ACCOUNT_FULL: u32 = 10002;
 
 /// What became of a message.
 pub(in crate::deliver) fn judge(published: &Published, subject: &str) -> Told {
@@ -61,7 +68,15 @@ fn answered(answer: &Bytes) -> Told {
     let said = String::from_utf8_lossy(answer).into_owned();
     let verdict = match serde_json::from_slice(answer) {
         Ok(Answer {
-            error: Some(Failure { code }),
+            error:
+                Some(Failure {
+                    err_code: ACCOUNT_FULL,
+                    ..
+                }),
+            ..
+        }) => Verdict::new(Class::Retry, reason::SERVER_ERROR),
+        Ok(Answer {
+            error: Some(Failure { code, .. }),
             ..
         }) => {
             let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -174,7 +174,10 @@ pub(in crate::deliver) fn in_doubt(error: &DbError) -> bool {
         error.parsed_severity(),
         Some(Severity::Fatal | Severity::Panic)
     );
-    ends || matches!(error.code().code(), "40003" | "08007")
+    // A pooler such as PgBouncer tells the severity for people alone.
+    let ends = ends || matches!(error.severity(), "FATAL" | "PANIC");
+    let code = error.code().code();
+    ends || code == "40003" || code.starts_with("08")
 }
 
 /// Whether an error is only that of another row of the same transaction.
@@ -187,6 +190,7 @@ pub(in crate::deliver) fn said(error: &DbError) -> String {
     tell(
         error.code().code(),
         error.message(),
+        error.routine(),
         &[
             ("table", error.table()),
             ("column", error.column()),
@@ -196,16 +200,24 @@ pub(in crate::deliver) fn said(error: &DbError) -> String {
     )
 }
 
-fn tell(code: &str, message: &str, names: &[(&str, Option<&str>)]) -> String {
+fn tell(
+    code: &str,
+    message: &str,
+    routine: Option<&str>,
+    names: &[(&str, Option<&str>)],
+) -> String {
     let message = match code.get(..2) {
-        // A function's own words: anything can stand in them.
-        Some("P0") => {
-            "a function of the database refused it: the database's log has its words".to_owned()
-        }
         // Those that quote the value that they are about.
-        Some("22" | "23" | "44") => unquoted(message),
-        _ => message.to_owned(),
+        Some("22" | "23" | "44") => Some(unquoted(message)).filter(|told| told.is_ascii()),
+        // Those that the server itself words, of names and states.
+        Some("08" | "25" | "28" | "3D" | "3F" | "40" | "42" | "53" | "54" | "55" | "57" | "58") => {
+            Some(message.to_owned())
+        }
+        _ => None,
     };
+    // A function's own words, where anything can stand in them, and quotes that other languages have.
+    let message = message.filter(|_| routine != Some("exec_stmt_raise"));
+    let message = message.unwrap_or_else(|| "the database's log has its words".to_owned());
     let names: String = names
         .iter()
         .filter_map(|(what, name)| Some(format!(", {what} {}", (*name)?)))
@@ -379,16 +391,26 @@ mod tests {
             tell(
                 "23505",
                 "duplicate key value violates unique constraint \"events_key\"",
+                None,
                 &names
             ),
             "duplicate key value violates unique constraint \"...\" (SQLSTATE 23505, table events, constraint events_key)"
         );
-        let told = tell("P0001", "planted", &[]);
-        assert!(
-            !told.contains("planted") && told.contains("P0001"),
-            "{told}"
-        );
-        let told = tell("42P10", "there is no unique constraint", &[]);
+        for (code, message, routine) in [
+            ("P0001", "planted", None),
+            ("45000", "planted", None),
+            ("XX000", "planted", None),
+            ("23514", "bad planted", Some("exec_stmt_raise")),
+            (
+                "22P02",
+                "ungültige Eingabesyntax für Typ integer: »planted«",
+                None,
+            ),
+        ] {
+            let told = tell(code, message, routine, &[]);
+            assert!(!told.contains("planted") && told.contains(code), "{told}");
+        }
+        let told = tell("42P10", "there is no unique constraint", None, &[]);
         assert!(told.ends_with(": create a unique index on the columns that rows are found by"));
     }
 

@@ -40,7 +40,9 @@ pub(super) async fn run(parts: Arc<Parts>) {
             () = parts.leaving.cancelled() => return,
             () = sleep(look) => {}
         }
-        if !parts.leads() || parts.connection.reachable().is_err() {
+        // A full log may have lost who leads, and takes no other view before it is purged.
+        let may = parts.leads() || parts.connection.is_full();
+        if !may || parts.connection.reachable().is_err() {
             continue;
         }
         let made = tokio::select! {

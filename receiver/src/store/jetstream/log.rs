@@ -150,11 +150,13 @@ async fn send(parts: &Parts, batch: u64, bytes: &[u8]) {
             }
             Err(Refused::Full(why)) => {
                 connection.set_full(true);
+                connection.set_stuck(false);
                 return common.waiters.fail(batch, &Error::Full(why));
             }
             Err(Refused::Unanswered(why)) => {
                 // It may have come all the same, and be applied by now.
                 if !common.waiters.has(batch) {
+                    connection.set_stuck(false);
                     return;
                 }
                 if began.elapsed() > ACKNOWLEDGED {

@@ -106,7 +106,7 @@ async fn give_back(parts: &Parts, claims: Vec<Claim>) -> Result<(), Error> {
     loop {
         match parts.change(Change::Finish(finishes.clone())).await {
             Ok(_) => break,
-            Err(Error::Unavailable(_)) if !parts.leaving.is_cancelled() => {
+            Err(Error::Unavailable(_) | Error::Full(_)) if !parts.leaving.is_cancelled() => {
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             }
             Err(error) => return Err(error),
