@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The log is what is durable; a replica is the embedded engine's file and code, fed from the log
-//! ([`super::embedded::replica`]). As all apply the same changes in the same order, what the embedded
+//! (`embedded::replica`). As all apply the same changes in the same order, what the embedded
 //! engine checks (duplicates, plans in sequence, one claim of two) holds across receivers.
 //!
 //! Invariants:
