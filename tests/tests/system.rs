@@ -28,6 +28,8 @@ mod relay;
 mod scenarios;
 #[path = "system/serving.rs"]
 mod serving;
+#[path = "system/setup.rs"]
+mod setup;
 #[path = "system/shared.rs"]
 mod shared;
 #[path = "system/timers.rs"]

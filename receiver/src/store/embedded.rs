@@ -77,7 +77,7 @@ mod remove;
 pub(in crate::store) mod replica;
 mod revive;
 mod schema;
-mod state;
+pub(in crate::store) mod state;
 pub(in crate::store) mod timer;
 pub(in crate::store) mod view;
 mod wal;
@@ -399,11 +399,7 @@ impl Store for Embedded {
     }
 
     fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()> {
-        let fire = timer::Fire {
-            subscription: subscription.clone(),
-            after: int(after),
-            firings,
-        };
+        let fire = timer::Fire::new(subscription.clone(), after, firings);
         Box::pin(async { self.change(Change::Fire(fire)).await?.planned() })
     }
 
@@ -417,11 +413,7 @@ impl Store for Embedded {
         scope: &Scope,
         at: Timestamp,
     ) -> Pending<'_, RemovedTimers> {
-        let remove = timer::Remove {
-            subscription: subscription.clone(),
-            scope: scope.clone(),
-            at: codec::micros(at),
-        };
+        let remove = timer::Remove::new(subscription.clone(), scope.clone(), at);
         Box::pin(async {
             let done = self.change(Change::RemoveTimers(remove)).await?;
             done.removed_timers()

@@ -46,10 +46,10 @@ use self::log::Log;
 use self::members::Members;
 use super::embedded::accept::Accept;
 use super::embedded::change::{Change, Done};
-use super::embedded::codec::{int, micros};
 use super::embedded::plan::Append;
 use super::embedded::replica::Common;
 use super::embedded::replica::file::{self, Position};
+use super::embedded::state::lock;
 use super::embedded::{self, Embedded, timer};
 use super::{
     Accepted, Claim, Due, Error, Finish, GuardAnswer, GuardQuestion, History, LaneStats, NewEvent,
@@ -433,11 +433,7 @@ impl Store for JetStream {
     }
 
     fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()> {
-        let fire = timer::Fire {
-            subscription: subscription.clone(),
-            after: int(after),
-            firings,
-        };
+        let fire = timer::Fire::new(subscription.clone(), after, firings);
         Box::pin(async { self.parts.change(Change::Fire(fire)).await?.planned() })
     }
 
@@ -455,11 +451,7 @@ impl Store for JetStream {
         scope: &Scope,
         at: Timestamp,
     ) -> Pending<'_, RemovedTimers> {
-        let remove = timer::Remove {
-            subscription: subscription.clone(),
-            scope: scope.clone(),
-            at: micros(at),
-        };
+        let remove = timer::Remove::new(subscription.clone(), scope.clone(), at);
         Box::pin(async {
             let done = self.parts.change(Change::RemoveTimers(remove)).await?;
             done.removed_timers()
@@ -566,11 +558,4 @@ impl Drop for JetStream {
         self.parts.leaving.cancel();
         self.parts.stop.cancel();
     }
-}
-
-/// Locks, also after a panic elsewhere.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -4,11 +4,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::Value;
+use async_nats::ConnectOptions;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 
-pub use self::client::{Client, Message};
+pub use self::client::{Client, Message, Subscription};
 use super::process::{Folder, Process};
 use super::{Program, free_port};
 use crate::wait;
@@ -93,9 +93,12 @@ impl Nats {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// A client; `who` is more of its CONNECT, such as `{"auth_token": "..."}`.
-    pub async fn client(&self, who: Value) -> Client {
-        Client::connect(self.port, who).await
+    /// A client that says who it is; nobody by `ConnectOptions::new()`.
+    ///
+    /// # Panics
+    /// Where the server does not let it in.
+    pub async fn client(&self, login: ConnectOptions) -> Client {
+        Client::connect(&self.url(), login).await
     }
 
     /// Its folder: configuration, log and streams.

@@ -83,6 +83,18 @@ spec:
     }
 }
 
+/// A ticket's text, made without a body being written, tells what the first [`inquiry`] has.
+pub(crate) fn assert_tells_inquiry(text: &str) {
+    for part in [
+        "where is my order?",
+        "777000",
+        "c-1",
+        "https://app.tg-staff.example/conversations/c-1",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
 /// A rule without a body, for new conversations.
 pub(crate) const DEFAULT_BODY: &str =
     "[{name: all, types: [conversation.created], deliver: [{destination: target}]}]";

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use async_nats::ConnectOptions;
 use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
 use hookswitch_tests::proxy::Proxy;
 use hookswitch_tests::sender::{Sender, conversation_created};
@@ -14,6 +16,7 @@ use hookswitch_tests::wait;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::setup::System;
 use crate::yaml;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -49,54 +52,13 @@ stringData: {{it: {}}}
     )
 }
 
-/// Hookswitch with a route.
-struct System {
-    workspace: Workspace,
-    hookswitch: Hookswitch,
-    sender: Sender,
+async fn start(nats: &str, secret_value: &str) -> System {
+    System::start(&route(nats), &secret(secret_value)).await
 }
 
-impl System {
-    async fn start(nats: &str, secret_value: &str) -> Self {
-        let workspace = Workspace::new();
-        workspace.write("subscription.yaml", &yaml::subscription(""));
-        workspace.write("secret.yaml", &secret(secret_value));
-        workspace.write("route.yaml", &route(nats));
-        let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-        let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
-        Self {
-            workspace,
-            hookswitch,
-            sender,
-        }
-    }
-
-    async fn send(&self, numbers: std::ops::Range<usize>) {
-        for number in numbers {
-            let event = conversation_created(number);
-            assert_eq!(self.sender.send(&event).await, Some(200));
-        }
-    }
-
-    /// Waits until so many have ended so.
-    async fn ended(&self, outcome: &str, count: u64) {
-        let label = format!("outcome=\"{outcome}\"");
-        wait::until(format!("{count} {outcome}"), LIMIT, async || {
-            let name = "hookswitch_deliveries_total";
-            let ended = self.hookswitch.metric(name, &[&label]).await;
-            (ended == count).then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until an attempt has failed for this reason.
-    async fn failed(&self, reason: &str) {
-        let label = format!("reason=\"{reason}\"");
-        wait::until(format!("a failure by {reason}"), LIMIT, async || {
-            let name = "hookswitch_delivery_retries_total";
-            (self.hookswitch.metric(name, &[&label]).await > 0).then_some(())
-        })
-        .await;
+async fn send(system: &System, numbers: Range<usize>) {
+    for number in numbers {
+        system.send(&conversation_created(number)).await;
     }
 }
 
@@ -112,19 +74,23 @@ fn numbers(messages: &[hookswitch_tests::servers::nats::Message]) -> BTreeSet<u6
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_each_event_is_in_the_stream_once_through_an_outage() {
     let mut nats = Nats::start().await;
-    nats.client(json!({}))
+    nats.client(ConnectOptions::new())
         .await
         .create_stream("EVENTS", &["support.>"])
         .await;
-    let system = System::start(&format!("url: '{}', {SUBJECT}", nats.url()), "none").await;
-    system.send(0..30).await;
+    let system = start(&format!("url: '{}', {SUBJECT}", nats.url()), "none").await;
+    send(&system, 0..30).await;
     system.ended("delivered", 30).await;
     nats.kill();
-    system.send(30..60).await;
+    send(&system, 30..60).await;
     system.failed("connect").await;
     nats.restart().await;
     system.ended("delivered", 60).await;
-    let messages = nats.client(json!({})).await.messages("EVENTS").await;
+    let messages = nats
+        .client(ConnectOptions::new())
+        .await
+        .messages("EVENTS")
+        .await;
     assert_eq!(messages.len(), 60);
     assert_eq!(numbers(&messages).len(), 60);
     let keys: BTreeSet<_> = messages
@@ -140,13 +106,13 @@ async fn r54_each_event_is_in_the_stream_once_through_an_outage() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_a_message_whose_answer_was_lost_is_stored_once() {
     let nats = Nats::start().await;
-    let mut client = nats.client(json!({})).await;
+    let client = nats.client(ConnectOptions::new()).await;
     client.create_stream("EVENTS", &["support.>"]).await;
     let proxy = Proxy::start(nats.address(), b"HPUB").await;
     let url = format!("url: 'nats://{}', {SUBJECT}", proxy.address);
-    let system = System::start(&url, "none").await;
+    let system = start(&url, "none").await;
     proxy.lose(1);
-    system.send(0..1).await;
+    send(&system, 0..1).await;
     system.failed("connection_lost").await;
     system.ended("delivered", 1).await;
     assert_eq!((proxy.lost(), client.count("EVENTS").await), (1, 1));
@@ -155,13 +121,13 @@ async fn r54_a_message_whose_answer_was_lost_is_stored_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_who_listens_gets_messages_with_the_events_attributes() {
     let nats = Nats::start().await;
-    let mut client = nats.client(json!({})).await;
-    client.subscribe("support.>").await;
+    let client = nats.client(ConnectOptions::new()).await;
+    let mut subscription = client.subscribe("support.>").await;
     let more = "jetstream: false, format: CloudEventsBinary";
     let to = format!("url: '{}', {SUBJECT}, {more}", nats.url());
-    let system = System::start(&to, "none").await;
-    system.send(7..8).await;
-    let message = client.next().await;
+    let system = start(&to, "none").await;
+    send(&system, 7..8).await;
+    let message = subscription.next().await;
     assert_eq!(message.subject, "support.conversation.created");
     assert_eq!(message.json(), conversation_created(7));
     for (name, value) in [
@@ -180,10 +146,10 @@ async fn r54_who_listens_gets_messages_with_the_events_attributes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_a_missing_stream_is_said_and_waited_for() {
     let nats = Nats::start().await;
-    let system = System::start(&format!("url: '{}', {SUBJECT}", nats.url()), "none").await;
-    system.send(0..1).await;
+    let system = start(&format!("url: '{}', {SUBJECT}", nats.url()), "none").await;
+    send(&system, 0..1).await;
     system.failed("no_stream").await;
-    let mut client = nats.client(json!({})).await;
+    let client = nats.client(ConnectOptions::new()).await;
     client.create_stream("EVENTS", &["support.>"]).await;
     system.ended("delivered", 1).await;
     assert_eq!(client.count("EVENTS").await, 1);
@@ -192,22 +158,28 @@ async fn r54_a_missing_stream_is_said_and_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_a_message_that_is_too_large_is_a_dead_letter_and_takes_no_other_with_it() {
     let mut nats = Nats::start_with("max_payload: 2048").await;
-    nats.client(json!({}))
+    nats.client(ConnectOptions::new())
         .await
         .create_stream("EVENTS", &["support.>"])
         .await;
-    let system = System::start(&format!("url: '{}', {SUBJECT}", nats.url()), "none").await;
+    let system = start(&format!("url: '{}', {SUBJECT}", nats.url()), "none").await;
     nats.kill();
     let mut large = conversation_created(99);
     large["data"]["first_message"] = "x".repeat(4000).into();
-    system.send(0..2).await;
-    assert_eq!(system.sender.send(&large).await, Some(200));
-    system.send(2..4).await;
+    send(&system, 0..2).await;
+    system.send(&large).await;
+    send(&system, 2..4).await;
     system.failed("connect").await;
     nats.restart().await;
     system.ended("delivered", 4).await;
     system.ended("refused", 1).await;
-    assert_eq!(nats.client(json!({})).await.count("EVENTS").await, 4);
+    assert_eq!(
+        nats.client(ConnectOptions::new())
+            .await
+            .count("EVENTS")
+            .await,
+        4
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,25 +197,25 @@ async fn r54_wrong_credentials_wait_and_work_once_the_secret_is_right() {
             "tokenSecretRef",
             token,
             "planted-wrong",
-            json!({"auth_token": token}),
+            ConnectOptions::with_token(token.to_owned()),
         ),
         (
             by_key.as_str(),
             "nkeySecretRef",
             seed,
             seed,
-            json!({"user": "reader", "pass": "reader"}),
+            ConnectOptions::with_user_and_password("reader".to_owned(), "reader".to_owned()),
         ),
     ] {
         let nats = Nats::start_with(server).await;
-        let mut client = nats.client(who).await;
+        let client = nats.client(who).await;
         client.create_stream("EVENTS", &["support.>"]).await;
         let to = format!(
             "url: '{}', {SUBJECT}, {field}: {{name: nats, key: it}}",
             nats.url()
         );
-        let system = System::start(&to, wrong).await;
-        system.send(0..1).await;
+        let system = start(&to, wrong).await;
+        send(&system, 0..1).await;
         if wrong != right {
             system.failed("unauthorized").await;
             assert_eq!(client.count("EVENTS").await, 0);
@@ -271,12 +243,12 @@ async fn r54_the_server_is_known_by_a_certificate_of_its_own_authority() {
         "tls {{ cert_file: \"{at}/server.crt\", key_file: \"{at}/server.key\" }}\nallow_non_tls: true"
     );
     let nats = Nats::start_with(&tls).await;
-    let mut client = nats.client(json!({})).await;
+    let client = nats.client(ConnectOptions::new()).await;
     client.create_stream("EVENTS", &["support.>"]).await;
     let url = nats.url().replace("nats:", "tls:");
     let to = format!("url: '{url}', {SUBJECT}, caSecretRef: {{name: nats, key: it}}");
-    let system = System::start(&to, &certificates::write(other.path())).await;
-    system.send(0..1).await;
+    let system = start(&to, &certificates::write(other.path())).await;
+    send(&system, 0..1).await;
     system.failed("tls").await;
     assert_eq!(client.count("EVENTS").await, 0);
     system.workspace.write("secret.yaml", &secret(&authority));
@@ -287,7 +259,7 @@ async fn r54_the_server_is_known_by_a_certificate_of_its_own_authority() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_the_example_puts_each_event_into_a_stream() {
     let nats = Nats::start().await;
-    let mut client = nats.client(json!({})).await;
+    let client = nats.client(ConnectOptions::new()).await;
     client.create_stream("SUPPORT", &["support.>"]).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/events-to-nats");
     let example = |name: &str| fs::read_to_string(folder.join(name)).expect("the example's file");

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::setup::System;
 use crate::yaml;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -72,54 +73,6 @@ stringData: {{url: {}, ca: {}}}
 /// A database's URL, without TLS.
 fn plain(database: &Database) -> String {
     format!("{}?sslmode=disable", database.url())
-}
-
-/// Hookswitch with a route.
-struct System {
-    workspace: Workspace,
-    hookswitch: Hookswitch,
-    sender: Sender,
-}
-
-impl System {
-    async fn start(route: &str, secret: &str) -> Self {
-        let workspace = Workspace::new();
-        workspace.write("subscription.yaml", &yaml::subscription(""));
-        workspace.write("secret.yaml", secret);
-        workspace.write("route.yaml", route);
-        let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-        let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
-        Self {
-            workspace,
-            hookswitch,
-            sender,
-        }
-    }
-
-    async fn send(&self, event: &Value) {
-        assert_eq!(self.sender.send(event).await, Some(200));
-    }
-
-    /// Waits until so many have ended so.
-    async fn ended(&self, outcome: &str, count: u64) {
-        let label = format!("outcome=\"{outcome}\"");
-        wait::until(format!("{count} {outcome}"), LIMIT, async || {
-            let name = "hookswitch_deliveries_total";
-            let ended = self.hookswitch.metric(name, &[&label]).await;
-            (ended == count).then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until an attempt has failed for this reason.
-    async fn failed(&self, reason: &str) {
-        let label = format!("reason=\"{reason}\"");
-        wait::until(format!("a failure by {reason}"), LIMIT, async || {
-            let name = "hookswitch_delivery_retries_total";
-            (self.hookswitch.metric(name, &[&label]).await > 0).then_some(())
-        })
-        .await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

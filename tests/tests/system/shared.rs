@@ -51,6 +51,17 @@ impl Shared {
         self.workspace.data().with_extension(number.to_string())
     }
 
+    /// So many receivers, and what sends to them by turns.
+    async fn rotation(&self, count: usize) -> (Vec<Hookswitch>, Rotation) {
+        let mut receivers = Vec::new();
+        for number in 0..count {
+            receivers.push(self.receiver(number).await);
+        }
+        let urls = receivers.iter().map(|receiver| receiver.url(PATH));
+        let rotation = Arc::new(RwLock::new(urls.collect()));
+        (receivers, rotation)
+    }
+
     async fn receiver(&self, number: usize) -> Hookswitch {
         let url = self.nats.url();
         let arguments = [
@@ -251,15 +262,7 @@ async fn r14_r15_any_receiver_takes_what_any_delivers_and_a_duplicate_has_one_ef
 async fn r15_r17_one_of_three_killed_under_load_is_taken_over_and_order_holds() {
     let destination = Arc::new(Destination::start().await);
     let shared = Shared::start(&destination).await;
-    let mut receivers = Vec::new();
-    for number in 0..3 {
-        receivers.push(shared.receiver(number).await);
-    }
-    let urls = receivers
-        .iter()
-        .map(|receiver| receiver.url(PATH))
-        .collect();
-    let rotation: Rotation = Arc::new(RwLock::new(urls));
+    let (mut receivers, rotation) = shared.rotation(3).await;
     let load = Load::start(&rotation, &destination);
     load.more(100).await;
     for round in 0..3 {
@@ -299,15 +302,7 @@ async fn r15_r17_one_of_three_killed_under_load_is_taken_over_and_order_holds() 
 async fn r15_receivers_that_are_replaced_one_by_one_answer_every_request() {
     let destination = Arc::new(Destination::start().await);
     let shared = Shared::start(&destination).await;
-    let mut receivers = Vec::new();
-    for number in 0..2 {
-        receivers.push(shared.receiver(number).await);
-    }
-    let urls = receivers
-        .iter()
-        .map(|receiver| receiver.url(PATH))
-        .collect();
-    let rotation: Rotation = Arc::new(RwLock::new(urls));
+    let (mut receivers, rotation) = shared.rotation(2).await;
     let load = Load::start(&rotation, &destination);
     load.more(100).await;
     for number in 0..2 {

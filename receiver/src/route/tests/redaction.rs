@@ -22,6 +22,12 @@ fn deliver(destinations: &Json, rules: &Json) -> Plan {
     plan(&subscription, message())
 }
 
+/// The mark that a guard is asked about when the event comes in.
+fn asked(subscription: &Subscription, event: Event) -> Option<[u8; 32]> {
+    let draft = Draft::new(subscription, &StoredEvent { seq: 4, event });
+    draft.questions(now())[0].echo_key
+}
+
 fn sent(plan: &Plan) -> Vec<String> {
     let requests = plan
         .deliveries
@@ -164,18 +170,7 @@ fn r27_the_echo_of_a_redacted_write_back_is_known() {
             "message.received",
             &json!({"text": "meet me, [email], [phone], [card]"}),
         );
-        let draft = Draft::new(
-            &subscription,
-            &StoredEvent {
-                seq: 4,
-                event: echo,
-            },
-        );
-        assert_eq!(
-            draft.questions(now())[0].echo_key,
-            Some(mark.key),
-            "{expression}"
-        );
+        assert_eq!(asked(&subscription, echo), Some(mark.key), "{expression}");
     }
 }
 
@@ -275,15 +270,5 @@ fn r27_the_echo_of_a_redacted_body_with_look_ups_is_known() {
         "message.received",
         &json!({"text": "meet me, [email], [phone], [card]", "user": {"email": "x"}}),
     );
-    let draft = Draft::new(
-        &subscription,
-        &StoredEvent {
-            seq: 4,
-            event: echo,
-        },
-    );
-    assert_eq!(
-        draft.questions(now())[0].echo_key,
-        Some(late.echo.unwrap().key)
-    );
+    assert_eq!(asked(&subscription, echo), Some(late.echo.unwrap().key));
 }

@@ -499,7 +499,7 @@ pub(super) fn unplanned(
 }
 
 /// Locks, also after a panic elsewhere: what is shared is whole between statements.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in crate::store) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

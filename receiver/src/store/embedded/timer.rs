@@ -13,6 +13,7 @@
 use std::collections::{HashMap, HashSet};
 
 use hookswitch_crds::key::ObjectKey;
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -45,17 +46,37 @@ const REMOVED_AT_ONCE: i64 = 256;
 /// Firings of one subscription.
 #[derive(Serialize, Deserialize)]
 pub(in crate::store) struct Fire {
-    pub(in crate::store) subscription: ObjectKey,
-    pub(in crate::store) after: i64,
-    pub(in crate::store) firings: Vec<Firing>,
+    subscription: ObjectKey,
+    after: i64,
+    firings: Vec<Firing>,
+}
+
+impl Fire {
+    pub(in crate::store) fn new(subscription: ObjectKey, after: u64, firings: Vec<Firing>) -> Self {
+        Self {
+            subscription,
+            after: int(after),
+            firings,
+        }
+    }
 }
 
 /// Timers whose rule is gone.
 #[derive(Serialize, Deserialize)]
 pub(in crate::store) struct Remove {
-    pub(in crate::store) subscription: ObjectKey,
-    pub(in crate::store) scope: Scope,
-    pub(in crate::store) at: i64,
+    subscription: ObjectKey,
+    scope: Scope,
+    at: i64,
+}
+
+impl Remove {
+    pub(in crate::store) fn new(subscription: ObjectKey, scope: Scope, at: Timestamp) -> Self {
+        Self {
+            subscription,
+            scope,
+            at: micros(at),
+        }
+    }
 }
 
 /// A timer that can't be read.

@@ -59,7 +59,8 @@ async fn tell(parts: &Parts, news: News) -> Result<(), Error> {
         view,
         unwanted,
     } = news;
-    if !unwanted.is_empty() {
+    let given_back = !unwanted.is_empty();
+    if given_back {
         give_back(parts, unwanted).await?;
     }
     parts
@@ -75,7 +76,8 @@ async fn tell(parts: &Parts, news: News) -> Result<(), Error> {
             .add(unplanned.iter().filter(|it| parts.plans(it)));
         parts.moved.notify_one();
     }
-    if all_lanes {
+    // Those that something was given back to may rest.
+    if all_lanes || given_back {
         let lanes = parts.engine.lanes().await?;
         let pending = lanes.iter().filter(|stats| stats.pending > 0);
         let pending = pending.map(|stats| &stats.lane);
@@ -105,21 +107,14 @@ async fn give_back(parts: &Parts, claims: Vec<Claim>) -> Result<(), Error> {
     let finishes: Vec<Finish> = finishes.collect();
     loop {
         match parts.change(Change::Finish(finishes.clone())).await {
-            Ok(_) => break,
+            Ok(_) => {
+                parts.moved.notify_one();
+                return Ok(());
+            }
             Err(Error::Unavailable(_) | Error::Full(_)) if !parts.leaving.is_cancelled() => {
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             }
             Err(error) => return Err(error),
         }
     }
-    // Their lanes may rest.
-    parts.moved.notify_one();
-    let lanes = parts.engine.lanes().await?;
-    parts.lanes.add(
-        lanes
-            .iter()
-            .map(|stats| &stats.lane)
-            .filter(|it| parts.delivers(it)),
-    );
-    Ok(())
 }
