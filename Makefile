@@ -18,8 +18,9 @@ run: build ## Start the quickstart: Hookswitch, and a stand-in CRM to deliver to
 	trap : INT TERM; \
 	$(BIN) run -f $(EXAMPLE) --log-format text
 
-cluster: build servers ## Start a Kubernetes control plane with Hookswitch installed, to try with kubectl; Ctrl-C ends it
-	$(CARGO) run --locked -p hookswitch-tests --example cluster
+cluster: servers ## Start a Kubernetes control plane with Hookswitch installed, to try with kubectl; Ctrl-C ends it
+	$(CARGO) build --locked --workspace --bins --example cluster
+	@target/debug/examples/cluster
 
 build: ## Build the programs
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins
@@ -33,8 +34,9 @@ servers: ## Build the servers that tests need, once: it takes up to an hour (doc
 needs: ## Get what the tests need besides Rust and the servers
 	@.ci/needs
 
-clients: build ## Drive the stand-ins with client libraries of the real APIs; needs Python 3
+clients: ## Drive the stand-ins with client libraries of the real APIs; needs Python 3
 	@.ci/needs clients
+	$(CARGO) build --locked --workspace --bins --test architecture # the features of `make test`: nothing is built twice
 	@tests/clients/run
 
 bench: ## Measure beside the machine's own limits, into docs/benchmarks.md: all, or SECTIONS="accept scale"

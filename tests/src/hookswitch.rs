@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,35 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
-use crate::wait;
-
-/// The program, built once per test run with the profile of the tests.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let tests = std::env::current_exe().expect("a test has a path");
-    let profile = tests
-        .ancestors()
-        .nth(2)
-        .expect("tests are in target/<profile>/deps");
-    let mut build = Command::new(cargo);
-    build.args([
-        "build",
-        "--quiet",
-        "--package",
-        "hookswitch-cli",
-        "--bin",
-        "hookswitch",
-    ]);
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    let built = build.status().expect("cargo starts");
-    assert!(
-        built.success(),
-        "building the hookswitch program failed: {built}"
-    );
-    profile.join("hookswitch")
-});
+use crate::{programs, wait};
 
 /// A directory of YAML and a data directory, both gone with the test.
 #[derive(Debug)]
@@ -261,7 +233,7 @@ impl Hookswitch {
 
 /// `hookswitch run` on free ports.
 fn command(config: &Path, data: &Path) -> tokio::process::Command {
-    let mut command = tokio::process::Command::new(&*PROGRAM);
+    let mut command = tokio::process::Command::new(programs::folder().join("hookswitch"));
     command
         .arg("run")
         .arg("--filename")

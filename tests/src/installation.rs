@@ -6,8 +6,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,34 +13,13 @@ use serde_json::Value;
 use crate::cluster::{Cluster, Namespace};
 use crate::servers::free_port;
 use crate::servers::process::{Folder, Process};
-use crate::{sender, wait};
+use crate::{programs, sender, wait};
 
 /// How long anything may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_mins(2);
 
 /// The release's name, and what all names in it begin with.
 const RELEASE: &str = "hooks";
-
-/// Both programs, built once per test run with the profile of the tests.
-static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let tests = std::env::current_exe().expect("a test has a path");
-    let profile = tests
-        .ancestors()
-        .nth(2)
-        .expect("tests are in target/<profile>/deps");
-    let mut build = Command::new(cargo);
-    build.args(["build", "--quiet"]);
-    for program in ["hookswitch-operator", "hookswitch-receiver"] {
-        build.args(["--package", program, "--bin", program]);
-    }
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    let built = build.status().expect("cargo starts");
-    assert!(built.success(), "building the programs failed: {built}");
-    profile.to_owned()
-});
 
 /// A release of the chart in a namespace of its own.
 #[derive(Debug)]
@@ -181,7 +158,7 @@ impl Installation {
             let replaced = replaced.find(|it| it.split('=').next() == flag);
             replaced.unwrap_or(argument).clone()
         });
-        let binary = PROGRAMS.join(of.program);
+        let binary = programs::folder().join(of.program);
         let environment = [
             format!("KUBECONFIG={}", of.kubeconfig.display()),
             format!("POD_NAME={pod}"),

@@ -21,6 +21,7 @@ pub mod cluster;
 pub mod destination;
 pub mod hookswitch;
 pub mod installation;
+mod programs;
 pub mod proxy;
 pub mod sender;
 pub mod servers;

@@ -71,9 +71,9 @@ impl Api {
                     let request = api.client.post(url).bearer_auth(&api.token);
                     let answer = request.json(&object.json).send().await?;
                     let status = answer.status();
-                    if status != StatusCode::CREATED {
-                        anyhow::bail!("{status}: {}", answer.text().await?);
-                    }
+                    // Read to the end in any case: HTTP/2 counts streams that are cut off, and ends the connection.
+                    let text = answer.text().await?;
+                    ensure!(status == StatusCode::CREATED, "{status}: {text}");
                 }
                 Ok(())
             });

@@ -1,0 +1,34 @@
+//! The programs under test, built once per test run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// A test of this package that is soon built. To build one makes cargo choose the features of dependencies as
+/// it did for the tests, so that what they have in common is not built twice.
+const ANY_TEST: &str = "architecture";
+
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tests = std::env::current_exe().expect("a test has a path");
+    let profile = tests
+        .ancestors()
+        .nth(2)
+        .expect("tests are in target/<profile>/deps");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
+    if profile.ends_with("release") {
+        // As `make bench` has built them: they are measured as they are installed.
+        build.arg("--release");
+    } else {
+        build.args(["--test", ANY_TEST]);
+    }
+    let built = build.status().expect("cargo starts");
+    assert!(built.success(), "building the programs failed: {built}");
+    profile.to_owned()
+});
+
+/// The folder that holds them, in the profile of the tests.
+pub(crate) fn folder() -> &'static Path {
+    &FOLDER
+}
