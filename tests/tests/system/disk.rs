@@ -5,10 +5,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use hookswitch_tests::destination::Destination;
-use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
+use hookswitch_tests::hookswitch::Hookswitch;
 use hookswitch_tests::sender::{Sender, conversation_created};
 use hookswitch_tests::wait;
 
+use crate::setup::{self, System};
 use crate::yaml;
 
 /// A small file system of its own, gone with the test.
@@ -44,18 +45,7 @@ impl Drop for SmallDisk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_gives_503_and_heals_when_there_is_room_again() {
     let destination = Destination::start().await;
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[conversation.created]",
-            &destination.url(),
-            "{number: \"${event.data.data.number}\"}",
-            yaml::QUICK,
-        ),
-    );
+    let workspace = setup::workspace(&yaml::crm(&destination.url()));
     let _disk = SmallDisk::mount(&workspace.data(), "16m");
     let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
     let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
@@ -106,13 +96,15 @@ async fn a_full_disk_gives_503_and_heals_when_there_is_room_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_file_is_reported_and_never_served() {
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    let system = System::start("").await;
     for number in 0..200 {
-        assert_eq!(sender.send(&conversation_created(number)).await, Some(200));
+        system.send(&conversation_created(number)).await;
     }
+    let System {
+        workspace,
+        hookswitch,
+        ..
+    } = system;
     let (clean, _) = hookswitch.terminate().await;
     assert!(clean);
 
@@ -131,9 +123,11 @@ async fn a_damaged_file_is_reported_and_never_served() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_the_same_data_is_refused() {
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
+    let System {
+        workspace,
+        hookswitch,
+        ..
+    } = System::start("").await;
     let said = Hookswitch::fails_to_start(&workspace.config(), &workspace.data()).await;
     assert!(
         said.contains(&workspace.data().display().to_string()),

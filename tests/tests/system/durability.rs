@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hookswitch_tests::destination::{Behaviour, Destination};
-use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
+use hookswitch_tests::hookswitch::Hookswitch;
 use hookswitch_tests::sender::{Sender, conversation_created};
 use hookswitch_tests::wait;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
+use crate::setup::{self, System};
 use crate::yaml;
 
 const PATH: &str = "/support/support";
-const BODY: &str = "{number: \"${event.data.data.number}\"}";
 
 /// How often the process is killed.
 fn kills() -> usize {
@@ -44,18 +44,7 @@ fn effects_by_number(destination: &Destination) -> BTreeMap<usize, usize> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r6_r14_r17_sigkill_under_load_loses_nothing_and_doubles_nothing() {
     let destination = Destination::start().await;
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[conversation.created]",
-            &destination.url(),
-            BODY,
-            yaml::QUICK,
-        ),
-    );
+    let workspace = setup::workspace(&yaml::crm(&destination.url()));
 
     let (moved, at) = watch::channel(String::new());
     let stop = Arc::new(AtomicBool::new(false));
@@ -141,23 +130,10 @@ async fn r6_r14_r17_sigkill_under_load_loses_nothing_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r14_a_redelivery_has_one_effect_even_after_a_restart_and_at_once() {
     let destination = Destination::start().await;
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[conversation.created]",
-            &destination.url(),
-            BODY,
-            yaml::QUICK,
-        ),
-    );
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url(PATH), yaml::SIGNING_KEY);
+    let system = System::start(&yaml::crm(&destination.url())).await;
     let mut same = JoinSet::new();
     for _ in 0..20 {
-        let sender = sender.clone();
+        let sender = system.sender.clone();
         same.spawn(async move { sender.send(&conversation_created(1)).await });
     }
     for answer in same.join_all().await {
@@ -167,25 +143,13 @@ async fn r14_a_redelivery_has_one_effect_even_after_a_restart_and_at_once() {
         (destination.count() == 1).then_some(())
     })
     .await;
-    assert_eq!(
-        hookswitch
-            .metric("hookswitch_requests_total", &["outcome=\"accepted\""])
-            .await,
-        1
-    );
-    assert_eq!(
-        hookswitch
-            .metric("hookswitch_requests_total", &["outcome=\"duplicate\""])
-            .await,
-        19
-    );
-    hookswitch.kill().await;
+    assert_eq!(system.requests("accepted").await, 1);
+    assert_eq!(system.requests("duplicate").await, 19);
 
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = sender.at(hookswitch.url(PATH));
-    assert_eq!(sender.send(&conversation_created(1)).await, Some(200));
+    let system = system.restart().await;
+    system.send(&conversation_created(1)).await;
     // Another event through the same queue shows that nothing of the first is on its way.
-    assert_eq!(sender.send(&conversation_created(2)).await, Some(200));
+    system.send(&conversation_created(2)).await;
     wait::until("the second event", Duration::from_secs(10), async || {
         (destination.count() == 2).then_some(())
     })
@@ -199,19 +163,12 @@ async fn r14_a_redelivery_has_one_effect_even_after_a_restart_and_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_id_with_another_body_is_kept_and_not_routed() {
     let destination = Destination::start().await;
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write(
-        "route.yaml",
-        &yaml::route("crm", "[]", &destination.url(), BODY, yaml::QUICK),
-    );
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url(PATH), yaml::SIGNING_KEY);
-    assert_eq!(sender.send(&conversation_created(1)).await, Some(200));
+    let system = System::start(&yaml::crm(&destination.url())).await;
+    system.send(&conversation_created(1)).await;
     let mut other = conversation_created(1);
     other["data"] = json!({"number": 99});
-    assert_eq!(sender.send(&other).await, Some(200));
-    assert_eq!(sender.send(&conversation_created(2)).await, Some(200));
+    system.send(&other).await;
+    system.send(&conversation_created(2)).await;
     wait::until("both routed events", Duration::from_secs(10), async || {
         (destination.count() == 2).then_some(())
     })
@@ -220,35 +177,17 @@ async fn the_same_id_with_another_body_is_kept_and_not_routed() {
         effects_by_number(&destination),
         BTreeMap::from([(1, 1), (2, 1)])
     );
-    assert_eq!(
-        hookswitch
-            .metric("hookswitch_requests_total", &["outcome=\"id_reused\""])
-            .await,
-        1
-    );
+    assert_eq!(system.requests("id_reused").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r5_r8_r17_a_burst_with_every_destination_down_is_answered_and_delivered_later() {
     let destination = Destination::start().await;
     destination.behave(Behaviour::Hangs);
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[conversation.created]",
-            &destination.url(),
-            BODY,
-            yaml::QUICK,
-        ),
-    );
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url(PATH), yaml::SIGNING_KEY);
+    let system = System::start(&yaml::crm(&destination.url())).await;
     let mut burst = JoinSet::new();
     for number in 0..500 {
-        let sender = sender.clone();
+        let sender = system.sender.clone();
         // The sender gives up after 5 s, as TG-Staff does: an answer is an answer in time.
         burst.spawn(async move { sender.send(&conversation_created(number)).await });
     }
@@ -256,7 +195,11 @@ async fn r5_r8_r17_a_burst_with_every_destination_down_is_answered_and_delivered
         assert_eq!(answer, Some(200));
     }
     assert_eq!(destination.count(), 0);
-    assert!(hookswitch.metric("hookswitch_queue_depth", &[]).await >= 500);
+    let waiting = async || {
+        let name = "hookswitch_queue_depth";
+        system.hookswitch.metric(name, &[]).await
+    };
+    assert!(waiting().await >= 500);
     destination.behave(Behaviour::Works);
     wait::until(
         "the backlog to be delivered",
@@ -267,7 +210,7 @@ async fn r5_r8_r17_a_burst_with_every_destination_down_is_answered_and_delivered
     wait::until(
         "the queue to be empty",
         Duration::from_secs(10),
-        async || (hookswitch.metric("hookswitch_queue_depth", &[]).await == 0).then_some(()),
+        async || (waiting().await == 0).then_some(()),
     )
     .await;
 }
@@ -276,20 +219,11 @@ async fn r5_r8_r17_a_burst_with_every_destination_down_is_answered_and_delivered
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_graceful_shutdown_under_load_loses_nothing() {
     let destination = Destination::start().await;
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[conversation.created]",
-            &destination.url(),
-            BODY,
-            yaml::QUICK,
-        ),
-    );
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url(PATH), yaml::SIGNING_KEY);
+    let System {
+        workspace,
+        hookswitch,
+        sender,
+    } = System::start(&yaml::crm(&destination.url())).await;
     let answered = Arc::new(Mutex::new(HashSet::new()));
     let mut load = JoinSet::new();
     for worker in 0..4_usize {
@@ -314,7 +248,7 @@ async fn a_graceful_shutdown_under_load_loses_nothing() {
     assert!(clean, "{output}");
     load.join_all().await;
 
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
+    let system = System::of(workspace).await;
     let answered = answered.lock().await.clone();
     wait::until(
         "every answered event to be delivered",
@@ -333,5 +267,5 @@ async fn a_graceful_shutdown_under_load_loses_nothing() {
             .values()
             .all(|count| *count == 1)
     );
-    hookswitch.kill().await;
+    system.hookswitch.kill().await;
 }

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use hookswitch_tests::destination::{Behaviour, Destination};
-use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
-use hookswitch_tests::sender::{Sender, conversation_created};
+use hookswitch_tests::sender::conversation_created;
 use hookswitch_tests::wait;
 use serde_json::Value;
 
+use crate::setup::{self, System};
 use crate::yaml;
 
-const BODY: &str = "{number: \"${event.data.data.number}\", subject: \"${event.subject}\"}";
+fn route(name: &str, destination: &Destination, delivery: &str) -> String {
+    let body = "{number: \"${event.data.data.number}\", subject: \"${event.subject}\"}";
+    let types = "[conversation.created]";
+    yaml::route(name, types, &destination.url(), body, delivery)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r26_a_hanging_and_a_failing_destination_hold_nothing_else_back() {
@@ -21,28 +25,15 @@ async fn r26_a_hanging_and_a_failing_destination_hold_nothing_else_back() {
     );
     hanging.behave(Behaviour::Hangs);
     failing.behave(Behaviour::Fails(500));
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    for (name, destination) in [
+    let routes = [
         ("good", &good),
         ("hanging", &hanging),
         ("failing", &failing),
-    ] {
-        workspace.write(
-            &format!("{name}.yaml"),
-            &yaml::route(
-                name,
-                "[conversation.created]",
-                &destination.url(),
-                BODY,
-                yaml::QUICK,
-            ),
-        );
-    }
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    ];
+    let routes = routes.map(|(name, destination)| route(name, destination, yaml::QUICK));
+    let system = System::start(&routes.join("---\n")).await;
     for number in 0..100 {
-        assert_eq!(sender.send(&conversation_created(number)).await, Some(200));
+        system.send(&conversation_created(number)).await;
     }
     wait::until(
         "the good destination to have all",
@@ -65,7 +56,7 @@ async fn r26_a_hanging_and_a_failing_destination_hold_nothing_else_back() {
 async fn a_subscription_over_its_stored_bytes_gets_503_alone_and_recovers() {
     let destination = Destination::start().await;
     destination.behave(Behaviour::Fails(503));
-    let workspace = Workspace::new();
+    let workspace = setup::workspace(&route("crm", &destination, yaml::QUICK));
     workspace.write(
         "subscription.yaml",
         &yaml::subscription("  limits: {storedBytes: 64Ki}\n"),
@@ -80,18 +71,8 @@ spec:
   verification: {hmac: {secretRefs: [{name: tg-staff, key: signing-key}]}}
 ",
     );
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[conversation.created]",
-            &destination.url(),
-            BODY,
-            yaml::QUICK,
-        ),
-    );
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    let system = System::of(workspace).await;
+    let sender = &system.sender;
     let mut answered = 0;
     let refused = loop {
         assert!(answered < 5000, "the quota never took effect");
@@ -101,14 +82,9 @@ spec:
         }
     };
     assert_eq!(refused, Some(503));
-    let neighbour = sender.at(hookswitch.url("/support/neighbour"));
+    let neighbour = sender.at(system.hookswitch.url("/support/neighbour"));
     assert_eq!(neighbour.send(&conversation_created(1)).await, Some(200));
-    assert_eq!(
-        hookswitch
-            .metric("hookswitch_requests_total", &["outcome=\"quota\""])
-            .await,
-        1
-    );
+    assert_eq!(system.requests("quota").await, 1);
 
     destination.behave(Behaviour::Works);
     wait::until(
@@ -129,26 +105,10 @@ spec:
 async fn per_subject_order_holds_through_failures() {
     let destination = Destination::start().await;
     destination.behave(Behaviour::Fails(500));
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    let delivery = yaml::QUICK
-        .replace('{', "{ordering: PerSubject, ")
-        .replacen("{ordering: PerSubject, initial", "{initial", 1);
-    let delivery = delivery.replace("{ordering: PerSubject, failures", "{failures");
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[conversation.created]",
-            &destination.url(),
-            BODY,
-            &delivery,
-        ),
-    );
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    let delivery = yaml::QUICK.replacen('{', "{ordering: PerSubject, ", 1);
+    let system = System::start(&route("crm", &destination, &delivery)).await;
     for number in 0..200 {
-        assert_eq!(sender.send(&conversation_created(number)).await, Some(200));
+        system.send(&conversation_created(number)).await;
     }
     destination.behave(Behaviour::Works);
     wait::until("all to be delivered", Duration::from_mins(1), async || {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use hookswitch_tests::destination::Destination;
-use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
-use hookswitch_tests::sender::{Sender, message_received};
+use hookswitch_tests::sender::message_received;
 use hookswitch_tests::tgstaff::TgStaff;
 use hookswitch_tests::wait;
 
+use crate::setup::System;
 use crate::yaml;
 
 /// Where an unguarded loop is cut, so that the test ends.
@@ -51,47 +51,41 @@ spec:
 }
 
 /// Starts all three, and sends one message of a user.
-async fn first_message(
-    sender_type: &str,
-    guard: &str,
-) -> (TgStaff, Destination, Hookswitch, Workspace) {
+async fn first_message(sender_type: &str, guard: &str) -> (TgStaff, Destination, System) {
     let tgstaff = TgStaff::start("planted-api-token-41aa", sender_type, STORM).await;
     let qa = Destination::start().await;
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write("routes.yaml", &routes(&tgstaff, &qa, guard));
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
-    tgstaff.webhook(sender.clone());
+    let system = System::start(&routes(&tgstaff, &qa, guard)).await;
+    tgstaff.webhook(system.sender.clone());
     let message = message_received("m-1", "conv-1", "user", "hello");
-    assert_eq!(sender.send(&message).await, Some(200));
-    (tgstaff, qa, hookswitch, workspace)
+    system.send(&message).await;
+    (tgstaff, qa, system)
 }
 
-async fn suppressed(hookswitch: &Hookswitch, reason: &str) -> u64 {
+async fn suppressed(system: &System, reason: &str) -> u64 {
     let reason = format!("reason=\"{reason}\"");
-    hookswitch
+    system
+        .hookswitch
         .metric("hookswitch_loop_suppressed_total", &[&reason])
         .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r27_without_an_enforced_guard_the_loop_storms_and_observe_counts_it() {
-    let (tgstaff, _qa, hookswitch, _workspace) =
+    let (tgstaff, _qa, system) =
         first_message("agent", "{mode: Observe, senders: [agent, system]}").await;
     wait::until("the storm", Duration::from_mins(1), async || {
         (tgstaff.messages_sent() > STORM).then_some(())
     })
     .await;
     assert!(
-        suppressed(&hookswitch, "sender").await >= 1,
+        suppressed(&system, "sender").await >= 1,
         "Observe counts what it lets through"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r27_r28_r29_r36_the_sender_guard_stops_the_loop_and_qa_still_sees_the_agents_message() {
-    let (tgstaff, qa, hookswitch, _workspace) =
+    let (tgstaff, qa, system) =
         first_message("agent", "{mode: Enforce, senders: [agent, system]}").await;
     wait::until(
         "QA to see the user's and the agent's message",
@@ -100,7 +94,7 @@ async fn r27_r28_r29_r36_the_sender_guard_stops_the_loop_and_qa_still_sees_the_a
     )
     .await;
     wait::until("the suppression", Duration::from_secs(20), async || {
-        (suppressed(&hookswitch, "sender").await == 1).then_some(())
+        (suppressed(&system, "sender").await == 1).then_some(())
     })
     .await;
     let senders: Vec<_> = qa
@@ -119,7 +113,7 @@ async fn r27_r28_r29_r36_the_sender_guard_stops_the_loop_and_qa_still_sees_the_a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r27_the_echo_guard_recognises_what_we_caused_ourselves() {
     let guard = "{mode: Enforce, senders: [system], echo: {sent: \"event.subject + ':' + request.text\", received: \"event.subject + ':' + event.data.text\", window: 5m}}";
-    let (tgstaff, qa, hookswitch, _workspace) = first_message("bot", guard).await;
+    let (tgstaff, qa, system) = first_message("bot", guard).await;
     wait::until(
         "QA to see both messages",
         Duration::from_secs(20),
@@ -127,7 +121,7 @@ async fn r27_the_echo_guard_recognises_what_we_caused_ourselves() {
     )
     .await;
     wait::until("the suppression", Duration::from_secs(20), async || {
-        (suppressed(&hookswitch, "echo").await == 1).then_some(())
+        (suppressed(&system, "echo").await == 1).then_some(())
     })
     .await;
     assert_eq!(tgstaff.messages_sent(), 1);
@@ -136,13 +130,13 @@ async fn r27_the_echo_guard_recognises_what_we_caused_ourselves() {
 /// Nothing else sees this loop: every message is new text from an unknown sender.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r27_the_rate_guard_breaks_a_loop_that_no_other_guard_sees_and_loses_nothing() {
-    let (tgstaff, qa, hookswitch, _workspace) = first_message(
+    let (tgstaff, qa, system) = first_message(
         "bot",
         "{mode: Enforce, senders: [], perSubject: {limit: 5, window: 10m}}",
     )
     .await;
     wait::until("the breaker", Duration::from_secs(30), async || {
-        (suppressed(&hookswitch, "rate").await >= 1).then_some(())
+        (suppressed(&system, "rate").await >= 1).then_some(())
     })
     .await;
     wait::until(
@@ -153,7 +147,8 @@ async fn r27_the_rate_guard_breaks_a_loop_that_no_other_guard_sees_and_loses_not
     .await;
     assert_eq!(tgstaff.messages_sent(), 5);
     assert_eq!(
-        hookswitch
+        system
+            .hookswitch
             .metric("hookswitch_dead_letters", &["destination=\"reply\""])
             .await,
         1,

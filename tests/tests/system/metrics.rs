@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hookswitch_tests::destination::{Behaviour, Destination};
-use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
-use hookswitch_tests::sender::{Sender, conversation_created};
+use hookswitch_tests::sender::conversation_created;
 use hookswitch_tests::servers::Program;
 use hookswitch_tests::wait;
 
+use crate::setup::System;
 use crate::yaml;
 
 /// The metrics that operators build dashboards and alerts on: their names may not change unnoticed.
@@ -39,31 +39,14 @@ const PROMISED: &[&str] = &[
 async fn r16_the_metrics_show_retries_and_rejects_and_prometheus_has_no_complaint() {
     let destination = Destination::start().await;
     destination.behave(Behaviour::Fails(503));
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    let body = "{number: \"${event.data.data.number}\"}";
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[conversation.created]",
-            &destination.url(),
-            body,
-            yaml::QUICK,
-        ),
-    );
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
-    assert_eq!(sender.send(&conversation_created(1)).await, Some(200));
-    assert_eq!(
-        sender
-            .send_unsigned(conversation_created(2).to_string())
-            .await,
-        Some(401)
-    );
+    let system = System::start(&yaml::crm(&destination.url())).await;
+    system.send(&conversation_created(1)).await;
+    let unsigned = conversation_created(2).to_string();
+    assert_eq!(system.sender.send_unsigned(unsigned).await, Some(401));
     let mut other = conversation_created(3);
     other["event_type"] = "a.type.that.nobody.named".into();
-    assert_eq!(sender.send(&other).await, Some(200));
+    system.send(&other).await;
+    let hookswitch = &system.hookswitch;
     wait::until("retries", Duration::from_secs(20), async || {
         (hookswitch
             .metric("hookswitch_delivery_retries_total", &[])
@@ -81,23 +64,8 @@ async fn r16_the_metrics_show_retries_and_rejects_and_prometheus_has_no_complain
     })
     .await;
     destination.behave(Behaviour::Works);
-    wait::until("the delivery", Duration::from_secs(20), async || {
-        (hookswitch
-            .metric("hookswitch_deliveries_total", &["outcome=\"delivered\""])
-            .await
-            == 1)
-            .then_some(())
-    })
-    .await;
-    assert_eq!(
-        hookswitch
-            .metric(
-                "hookswitch_requests_total",
-                &["outcome=\"signature_missing\""]
-            )
-            .await,
-        1
-    );
+    system.ended("delivered", 1).await;
+    assert_eq!(system.requests("signature_missing").await, 1);
     assert_eq!(
         hookswitch
             .metric(

@@ -53,7 +53,7 @@ stringData: {{it: {}}}
 }
 
 async fn start(nats: &str, secret_value: &str) -> System {
-    System::start(&route(nats), &secret(secret_value)).await
+    System::with_secret(&route(nats), &secret(secret_value)).await
 }
 
 async fn send(system: &System, numbers: Range<usize>) {

@@ -81,7 +81,7 @@ async fn r54_rows_are_written_once_through_an_outage_and_a_bad_one_alone_is_a_de
     let database = server.database().await;
     database.execute(TABLE).await;
     let body = format!(", body: {BODY}");
-    let system = System::start(
+    let system = System::with_secret(
         &route("table: events", &body),
         &secret(&plain(&database), ""),
     )
@@ -135,7 +135,8 @@ async fn r54_a_row_whose_commit_was_not_answered_is_written_once() {
     let proxy = Proxy::start(server.address(), b"COMMIT").await;
     let url = plain(&database).replace(&server.address().to_string(), &proxy.address.to_string());
     let body = format!(", body: {BODY}");
-    let system = System::start(&route("table: public.events", &body), &secret(&url, "")).await;
+    let system =
+        System::with_secret(&route("table: public.events", &body), &secret(&url, "")).await;
     proxy.lose(2);
     system.send(&conversation_created(1)).await;
     system.failed("connection_lost").await;
@@ -158,7 +159,7 @@ async fn r54_without_a_body_a_row_is_the_event() {
                event_time timestamptz, subject text, data jsonb)",
         )
         .await;
-    let system = System::start(
+    let system = System::with_secret(
         &route("table: audit.events", ""),
         &secret(&plain(&database), ""),
     )
@@ -188,7 +189,7 @@ async fn r54_a_certificate_and_a_password_that_are_wrong_wait_and_work_once_they
     let wrong = format!("postgres://hookswitch:planted-wrong-password@{after}");
     let to = "table: events, caSecretRef: {name: pg, key: ca}";
     let body = format!(", body: {BODY}");
-    let system = System::start(&route(to, &body), &secret(&wrong, &other)).await;
+    let system = System::with_secret(&route(to, &body), &secret(&wrong, &other)).await;
     system.send(&conversation_created(1)).await;
     system.failed("tls").await;
     let authority = server.authority();

@@ -4,11 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use hookswitch_tests::destination::{Behaviour, Destination};
-use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
+use hookswitch_tests::hookswitch::Hookswitch;
 use hookswitch_tests::sender::Sender;
 use hookswitch_tests::wait;
 use serde_json::json;
 
+use crate::setup::{self, System};
 use crate::yaml;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,12 +18,8 @@ async fn r57_planted_secrets_and_texts_are_in_no_log_line_and_no_metric() {
     const TOKEN: &str = "planted-destination-token-5d20";
     let destination = Destination::start().await;
     destination.behave(Behaviour::Fails(400));
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write(
-        "route.yaml",
-        &format!(
-            "apiVersion: v1
+    let workspace = setup::workspace(&format!(
+        "apiVersion: v1
 kind: Secret
 metadata: {{name: audit, namespace: support}}
 stringData: {{authorization: {TOKEN}}}
@@ -45,9 +42,8 @@ spec:
     when: \"event.data.text > 5\"
     deliver: [{{destination: target}}]
 ",
-            destination.url()
-        ),
-    );
+        destination.url()
+    ));
     let hookswitch =
         Hookswitch::start_verbose(&workspace.config(), &workspace.data(), "debug").await;
     let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
@@ -85,18 +81,12 @@ spec:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r55_what_customers_write_is_kept_for_the_owner_alone() {
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
+    let workspace = setup::workspace("");
     std::fs::create_dir(workspace.data()).expect("the data directory is made");
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
-    assert_eq!(
-        sender
-            .send(&json!({"event_type": "message.received"}))
-            .await,
-        Some(200)
-    );
-    let files = std::fs::read_dir(workspace.data()).expect("the data directory can be read");
+    let system = System::of(workspace).await;
+    let event = json!({"event_type": "message.received"});
+    system.send(&event).await;
+    let files = std::fs::read_dir(system.workspace.data()).expect("the data directory can be read");
     // The other two hold a process id and places in the store.
     let tells = |name: &std::ffi::OsStr| name != "lock" && name != "planning";
     for file in files

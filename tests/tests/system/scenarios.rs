@@ -4,22 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hookswitch_tests::destination::Destination;
-use hookswitch_tests::hookswitch::{Hookswitch, Workspace};
-use hookswitch_tests::sender::{Sender, conversation_created, message_received};
+use hookswitch_tests::sender::{conversation_created, message_received};
 use hookswitch_tests::wait;
 use serde_json::{Value, json};
 
-use crate::yaml;
-
-/// Hookswitch with these routes, and TG-Staff to send to it.
-async fn start(routes: &str) -> (Hookswitch, Sender, Workspace) {
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write("routes.yaml", routes);
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
-    (hookswitch, sender, workspace)
-}
+use crate::setup::System;
 
 /// A route of one destination with these rules (YAML, indented by two).
 fn route(name: &str, url: &str, rules: &str) -> String {
@@ -48,9 +37,9 @@ fn status_changed(id: &str, conversation: &str, status: &str) -> Value {
     })
 }
 
-async fn send_all(sender: &Sender, events: &[Value]) {
+async fn send_all(system: &System, events: &[Value]) {
     for event in events {
-        assert_eq!(sender.send(event).await, Some(200));
+        system.send(event).await;
     }
 }
 
@@ -79,12 +68,12 @@ async fn r34_a_reopened_conversation_updates_its_lead_and_makes_no_second_one() 
     types: [conversation.status_changed]
     deliver: [{destination: target, body: {external_id: \"${event.subject}\", status: \"${event.data.status}\"}}]
 ";
-    let (_hookswitch, sender, _workspace) = start(&route("crm", &crm.url(), rules)).await;
+    let system = System::start(&route("crm", &crm.url(), rules)).await;
     let mut created = conversation_created(1);
     created["conversation_id"] = json!("conv-1");
     let closed = status_changed("s-1", "conv-1", "closed");
     let reopened = status_changed("s-2", "conv-1", "waiting");
-    send_all(&sender, &[created, closed, reopened]).await;
+    send_all(&system, &[created, closed, reopened]).await;
 
     let mut leads = BTreeMap::new();
     for body in effects(&crm, 3).await {
@@ -115,7 +104,7 @@ async fn r36_r38_r39_agents_messages_go_to_qa_and_all_messages_to_the_knowledge_
     );
     let routes =
         route("qa", &qa.url(), &qa_rules) + "---\n" + &route("knowledge", &knowledge.url(), &all);
-    let (_hookswitch, sender, _workspace) = start(&routes).await;
+    let system = System::start(&routes).await;
     let messages: Vec<_> = (0..10)
         .map(|number| {
             let who = if number % 2 == 0 { "user" } else { "agent" };
@@ -127,7 +116,7 @@ async fn r36_r38_r39_agents_messages_go_to_qa_and_all_messages_to_the_knowledge_
             )
         })
         .collect();
-    send_all(&sender, &messages).await;
+    send_all(&system, &messages).await;
 
     let synced = effects(&knowledge, 10).await;
     let texts: Vec<_> = synced.iter().map(|body| body["text"].clone()).collect();
@@ -152,18 +141,18 @@ async fn r40_r41_a_survey_goes_out_only_at_closed_and_once_for_each_closing() {
     when: \"event.data.status == 'closed'\"
     deliver: [{destination: target, body: {conversation: \"${event.subject}\"}}]
 ";
-    let (hookswitch, sender, _workspace) = start(&route("survey", &survey.url(), rules)).await;
+    let system = System::start(&route("survey", &survey.url(), rules)).await;
     for (number, status) in ["waiting", "assigned", "in progress"].iter().enumerate() {
         send_all(
-            &sender,
+            &system,
             &[status_changed(&format!("s-{number}"), "conv-1", status)],
         )
         .await;
     }
     let closed = status_changed("s-closed", "conv-1", "closed");
-    send_all(&sender, &[closed.clone(), closed.clone(), closed]).await;
+    send_all(&system, &[closed.clone(), closed.clone(), closed]).await;
     // The last of the queue: when it is there, nothing of the others is still to come.
-    send_all(&sender, &[status_changed("s-other", "conv-2", "closed")]).await;
+    send_all(&system, &[status_changed("s-other", "conv-2", "closed")]).await;
 
     let mut surveys = effects(&survey, 2).await;
     // Nothing was said about their order.
@@ -175,7 +164,8 @@ async fn r40_r41_a_survey_goes_out_only_at_closed_and_once_for_each_closing() {
             json!({"conversation": "conv-2"})
         ]
     );
-    let not_closed = hookswitch
+    let not_closed = system
+        .hookswitch
         .metric(
             "hookswitch_rule_verdicts_total",
             &["rule=\"survey\"", "verdict=\"when_false\""],
@@ -199,9 +189,9 @@ async fn r55_each_destination_gets_only_what_its_template_names() {
             &analytics.url(),
             &rule("{type: \"${event.type}\", length: \"${size(event.data.text)}\"}"),
         );
-    let (_hookswitch, sender, _workspace) = start(&routes).await;
+    let system = System::start(&routes).await;
     send_all(
-        &sender,
+        &system,
         &[message_received("m-1", "conv-1", "user", "my card is 4111")],
     )
     .await;

@@ -8,13 +8,13 @@ use hookswitch_tests::sender::{Sender, conversation_created, crypto, sign};
 use hookswitch_tests::wait;
 use serde_json::Value;
 
+use crate::setup::{self, System};
 use crate::yaml;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r2_serves_https_over_http_1_and_2() {
     crypto();
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
+    let workspace = setup::workspace("");
     let pair =
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let (certificate, key) = (
@@ -69,47 +69,38 @@ async fn r2_serves_https_over_http_1_and_2() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_takes_effect_within_a_second_and_a_bad_one_leaves_the_last_good_config() {
     let (first, second) = (Destination::start().await, Destination::start().await);
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    let route = |url: &str, body: &str| {
-        yaml::route("crm", "[conversation.created]", url, body, yaml::QUICK)
-    };
-    let body = "{number: \"${event.data.data.number}\"}";
-    workspace.write("route.yaml", &route(&first.url(), body));
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    let system = System::start(&yaml::crm(&first.url())).await;
+    let (workspace, hookswitch) = (&system.workspace, &system.hookswitch);
     let sequence = async || hookswitch.metric("hookswitch_config_sequence", &[]).await;
-    assert_eq!(sender.send(&conversation_created(1)).await, Some(200));
+    system.send(&conversation_created(1)).await;
     wait::until("the first delivery", Duration::from_secs(10), async || {
         (first.count() == 1).then_some(())
     })
     .await;
 
     let before = sequence().await;
-    workspace.write("route.yaml", &route(&second.url(), body));
+    workspace.write("route.yaml", &yaml::crm(&second.url()));
     wait::until(
         "the edit to be in use",
         Duration::from_secs(5),
         async || (sequence().await > before).then_some(()),
     )
     .await;
-    assert_eq!(sender.send(&conversation_created(2)).await, Some(200));
+    system.send(&conversation_created(2)).await;
     wait::until("the second delivery", Duration::from_secs(10), async || {
         (second.count() == 1).then_some(())
     })
     .await;
 
-    workspace.write(
-        "route.yaml",
-        &route(&second.url(), "{number: \"${event.data.data.number\"}"),
-    );
+    let bad = yaml::crm(&second.url()).replace("number}", "number");
+    workspace.write("route.yaml", &bad);
     wait::until(
         "the bad edit to be reported",
         Duration::from_secs(5),
         async || reported_at(&hookswitch.output(), "route.yaml").then_some(()),
     )
     .await;
-    assert_eq!(sender.send(&conversation_created(3)).await, Some(200));
+    system.send(&conversation_created(3)).await;
     wait::until(
         "the third delivery, by the last good config",
         Duration::from_secs(10),
@@ -129,20 +120,9 @@ async fn an_edit_takes_effect_within_a_second_and_a_bad_one_leaves_the_last_good
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r4_r18_a_ping_gets_200_and_reaches_no_destination() {
     let destination = Destination::start().await;
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write(
-        "route.yaml",
-        &yaml::route(
-            "crm",
-            "[]",
-            &destination.url(),
-            "{number: \"${event.data.data.number}\"}",
-            yaml::QUICK,
-        ),
-    );
-    let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
-    let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
+    let of_all_types = yaml::crm(&destination.url()).replace("[conversation.created]", "[]");
+    let system = System::start(&of_all_types).await;
+    let sender = &system.sender;
     for body in [
         "",
         "{}",
@@ -173,12 +153,7 @@ async fn r4_r18_a_ping_gets_200_and_reaches_no_destination() {
     })
     .await;
     assert_eq!(destination.requests(), 1);
-    assert!(
-        hookswitch
-            .metric("hookswitch_requests_total", &["outcome=\"ping\""])
-            .await
-            >= 5
-    );
+    assert!(system.requests("ping").await >= 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! `hookswitch run` with one subscription, a Secret and a route, as tests of destinations start it.
+//! `hookswitch run` with one subscription and its routes, as most tests start it.
 
 use std::time::Duration;
 
@@ -11,19 +11,35 @@ use crate::yaml;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// Hookswitch with a route.
+/// Hookswitch with routes, and who sends to it.
 pub(crate) struct System {
     pub(crate) workspace: Workspace,
     pub(crate) hookswitch: Hookswitch,
-    sender: Sender,
+    pub(crate) sender: Sender,
+}
+
+/// The files of the subscription `support` and of these routes, in `route.yaml`.
+pub(crate) fn workspace(routes: &str) -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("subscription.yaml", &yaml::subscription(""));
+    workspace.write("route.yaml", routes);
+    workspace
 }
 
 impl System {
-    pub(crate) async fn start(route: &str, secret: &str) -> Self {
-        let workspace = Workspace::new();
-        workspace.write("subscription.yaml", &yaml::subscription(""));
+    pub(crate) async fn start(routes: &str) -> Self {
+        Self::of(workspace(routes)).await
+    }
+
+    /// With a Secret besides, in `secret.yaml`.
+    pub(crate) async fn with_secret(routes: &str, secret: &str) -> Self {
+        let workspace = workspace(routes);
         workspace.write("secret.yaml", secret);
-        workspace.write("route.yaml", route);
+        Self::of(workspace).await
+    }
+
+    /// With the files of a workspace.
+    pub(crate) async fn of(workspace: Workspace) -> Self {
         let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
         let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
         Self {
@@ -33,8 +49,21 @@ impl System {
         }
     }
 
+    /// Kills it, and starts it again with what it has kept.
+    pub(crate) async fn restart(self) -> Self {
+        self.hookswitch.kill().await;
+        Self::of(self.workspace).await
+    }
+
     pub(crate) async fn send(&self, event: &Value) {
         assert_eq!(self.sender.send(event).await, Some(200));
+    }
+
+    /// How many requests of senders have ended so.
+    pub(crate) async fn requests(&self, outcome: &str) -> u64 {
+        let label = format!("outcome=\"{outcome}\"");
+        let name = "hookswitch_requests_total";
+        self.hookswitch.metric(name, &[&label]).await
     }
 
     /// Waits until so many have ended so.

@@ -9,6 +9,7 @@ use hookswitch_tests::wait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::setup;
 use crate::yaml;
 
 const PATH: &str = "/support/support";
@@ -62,10 +63,7 @@ async fn start(workspace: &Workspace, grace: &str) -> (Hookswitch, Sender) {
 }
 
 fn workspace(destination: &Destination, wait: &str) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.write("subscription.yaml", &yaml::subscription(""));
-    workspace.write("route.yaml", &route(&destination.url(), wait));
-    workspace
+    setup::workspace(&route(&destination.url(), wait))
 }
 
 /// A change of an agent's status, so many seconds after another moment.

@@ -44,5 +44,11 @@ spec:
     )
 }
 
+/// A route named `crm` that sends each new conversation's number.
+pub(crate) fn crm(url: &str) -> String {
+    let body = "{number: \"${event.data.data.number}\"}";
+    route("crm", "[conversation.created]", url, body, QUICK)
+}
+
 /// Retries that a test can wait for.
 pub(crate) const QUICK: &str = "{timeout: 2s, backoff: {initial: 50ms, max: 500ms}, circuitBreaker: {failures: 5, openFor: 200ms}}";
