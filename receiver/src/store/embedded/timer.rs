@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -96,6 +96,17 @@ struct Waiting {
     id: Uuid,
     lane: i64,
     chain: Option<i64>,
+}
+
+impl Waiting {
+    fn read(row: &Row<'_>) -> Result<Self, ReadFault> {
+        Ok(Self {
+            key: row.get(0)?,
+            id: codec::uuid(codec::blob(row, 1)?)?,
+            lane: row.get(2)?,
+            chain: row.get(3)?,
+        })
+    }
 }
 
 impl State {
@@ -195,7 +206,7 @@ impl State {
         (scope, of): (i64, &Scope),
         (seq, state, at): (i64, i64, i64),
     ) -> Result<(), ReadFault> {
-        for row in waiting(connection, seq, of)? {
+        for row in read::waiting(connection, seq, of, Waiting::read)? {
             self.drop_delivery(connection, subscription, row.key)?;
         }
         self.end_timer(connection, scope, seq, (state, at))?;
@@ -273,7 +284,7 @@ impl State {
             .iter()
             .map(|(id, fate)| (*id, fate))
             .collect();
-        for row in waiting(connection, seq, of)? {
+        for row in read::waiting(connection, seq, of, Waiting::read)? {
             match fates.get(&row.id) {
                 Some(Fate::Deliver { write_back }) => {
                     self.free(connection, &row, at, write_back.as_ref())?;
@@ -436,31 +447,4 @@ fn add_suppressions(
         .prepare_cached("UPDATE plan SET suppressions = ? WHERE seq = ?")?
         .execute((all, seq))?;
     Ok(())
-}
-
-/// The deliveries of an event that wait for a rule's timer.
-fn waiting(connection: &Connection, seq: i64, scope: &Scope) -> Result<Vec<Waiting>, ReadFault> {
-    let mut find = connection.prepare_cached(
-        "SELECT d.key, d.id, d.lane, d.chain FROM delivery d \
-         JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
-         WHERE d.key >= ? AND d.key < ? AND d.state = 5 \
-         AND l.namespace = ? AND l.route = ? AND r.name = ? ORDER BY d.key",
-    )?;
-    let mut rows = find.query((
-        first_key(seq),
-        end_key(seq),
-        &scope.route.namespace,
-        &scope.route.name,
-        &scope.rule,
-    ))?;
-    let mut waiting = Vec::new();
-    while let Some(row) = rows.next()? {
-        waiting.push(Waiting {
-            key: row.get(0)?,
-            id: codec::uuid(codec::blob(row, 1)?)?,
-            lane: row.get(2)?,
-            chain: row.get(3)?,
-        });
-    }
-    Ok(waiting)
 }

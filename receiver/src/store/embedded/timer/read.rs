@@ -98,9 +98,31 @@ fn timer(row: &Row<'_>, scope: &Arc<Scope>) -> Result<StoredTimer, ReadFault> {
 }
 
 fn deliveries(connection: &Connection, id: &TimerId) -> Result<Vec<WaitingDelivery>, ReadFault> {
-    let seq = int(id.seq);
+    waiting(connection, int(id.seq), &id.scope, |row| {
+        let reason: Option<i64> = row.get(5)?;
+        let broken = row.get::<_, bool>(6)?.then_some(DeadReason::RuleError);
+        Ok(WaitingDelivery {
+            id: codec::uuid(codec::blob(row, 1)?)?,
+            lane: Lane {
+                route: id.scope.route.clone(),
+                destination: row.get(4)?,
+            },
+            dead: reason.map(codec::dead_reason).transpose()?.or(broken),
+        })
+    })
+}
+
+/// The deliveries of an event that wait for a rule's timer. Each reader takes what it needs, so that damage
+/// to the rest does not matter to it: key, id, lane, chain, the lane's destination, reason, and whether there
+/// is no shape.
+pub(super) fn waiting<T>(
+    connection: &Connection,
+    seq: i64,
+    scope: &Scope,
+    read: impl Fn(&Row<'_>) -> Result<T, ReadFault>,
+) -> Result<Vec<T>, ReadFault> {
     let mut find = connection.prepare_cached(
-        "SELECT d.id, l.destination, d.reason, d.shape IS NULL FROM delivery d \
+        "SELECT d.key, d.id, d.lane, d.chain, l.destination, d.reason, d.shape IS NULL FROM delivery d \
          JOIN lane l ON l.id = d.lane JOIN rule r ON r.id = d.rule \
          WHERE d.key >= ? AND d.key < ? AND d.state = 5 \
          AND l.namespace = ? AND l.route = ? AND r.name = ? ORDER BY d.key",
@@ -108,24 +130,15 @@ fn deliveries(connection: &Connection, id: &TimerId) -> Result<Vec<WaitingDelive
     let mut rows = find.query((
         first_key(seq),
         end_key(seq),
-        &id.scope.route.namespace,
-        &id.scope.route.name,
-        &id.scope.rule,
+        &scope.route.namespace,
+        &scope.route.name,
+        &scope.rule,
     ))?;
-    let mut deliveries = Vec::new();
+    let mut waiting = Vec::new();
     while let Some(row) = rows.next()? {
-        let reason: Option<i64> = row.get(2)?;
-        let broken = row.get::<_, bool>(3)?.then_some(DeadReason::RuleError);
-        deliveries.push(WaitingDelivery {
-            id: codec::uuid(codec::blob(row, 0)?)?,
-            lane: Lane {
-                route: id.scope.route.clone(),
-                destination: row.get(1)?,
-            },
-            dead: reason.map(codec::dead_reason).transpose()?.or(broken),
-        });
+        waiting.push(read(row)?);
     }
-    Ok(deliveries)
+    Ok(waiting)
 }
 
 /// What waits, by what waits.
