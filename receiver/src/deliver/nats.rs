@@ -153,7 +153,9 @@ impl Publisher {
         connection
             .publish(messages, self.spec.jetstream, told, sent)
             .await?;
-        turn.keep(connection);
+        if connection.stays() {
+            turn.keep(connection);
+        }
         Ok(())
     }
 }

@@ -183,6 +183,32 @@ async fn r54_a_message_that_is_too_large_is_a_dead_letter_and_takes_no_other_wit
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r54_a_message_that_is_too_large_for_our_own_account_is_a_dead_letter() {
+    let nats = Nats::start_with(
+        "accounts { support { jetstream: enabled, limits { max_payload: 2048 }, users: [{user: hookswitch, \
+         password: planted-nats-password}] } }",
+    )
+    .await;
+    let who = || {
+        let password = "planted-nats-password".to_owned();
+        ConnectOptions::with_user_and_password("hookswitch".to_owned(), password)
+    };
+    let client = nats.client(who()).await;
+    client.create_stream("EVENTS", &["support.>"]).await;
+    let user = "user: {usernameSecretRef: {name: nats, key: user}, passwordSecretRef: {name: nats, key: it}}";
+    let to = format!("url: '{}', {SUBJECT}, {user}", nats.url());
+    let secret = secret("planted-nats-password").replace("{it:", "{user: hookswitch, it:");
+    let system = System::with_secret(&route(&to), &secret).await;
+    let mut large = conversation_created(0);
+    large["data"]["first_message"] = "x".repeat(4000).into();
+    system.send(&large).await;
+    system.ended("refused", 1).await;
+    send(&system, 1..3).await;
+    system.ended("delivered", 2).await;
+    assert_eq!(client.count("EVENTS").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_wrong_credentials_wait_and_work_once_the_secret_is_right() {
     // Those of https://docs.nats.io/nats-tools/nk.
     let seed = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";

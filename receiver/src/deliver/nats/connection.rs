@@ -1,14 +1,18 @@
 //! A connection to a NATS server, used by one attempt at a time.
 //!
 //! ```text
-//!  connect ─ INFO ─ TLS ─ CONNECT, SUB inbox, PING ─ PONG ─┐
-//!                                                          ▼
+//!  connect ─ INFO ─ TLS ─ CONNECT, SUB inbox, PING, PING ─ PONG, INFO, PONG ─┐
+//!                                                                            ▼
 //!                        HPUB ... HPUB, PING ─▶ PONG: all were taken, or told of
 //!                                            ─▶ a message to the inbox for each, from JetStream
 //! ```
 //!
-//! A PONG comes after all that was said of what was sent before its PING: so it tells what a server took,
-//! where NATS has no other answer.
+//! - A PONG comes after all that was said of what was sent before its PING: so it tells what a server took,
+//!   where NATS has no other answer.
+//! - INFO comes again, to a client that says `"protocol": 1`: once we have said who we are, with the largest
+//!   message that our account and user may send; and where the server is about to end, after which the
+//!   connection is used no more
+//!   (`processPing`, `sendLDMToClients` of <https://github.com/nats-io/nats-server/tree/main/server>).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::identity::Identity;
-use super::protocol::{self, Info, Message, Said};
+use super::protocol::{self, Message, Said};
 use crate::deliver::kind::{Fault, reason};
 use crate::deliver::network::{Dialler, Stream};
 
@@ -30,7 +34,10 @@ const ALIVE: Duration = Duration::from_secs(2);
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     read: BytesMut,
-    info: Info,
+    /// The largest message; where it is not above zero, there is no limit.
+    max_payload: i64,
+    /// The server is about to end.
+    leaving: bool,
     /// Where answers to us come, with a number behind it.
     inbox: String,
     next: u64,
@@ -95,41 +102,33 @@ impl Connection {
             read,
             inbox: format!("_INBOX.{:032x}", rand::random::<u128>()),
             next: 0,
-            info,
+            max_payload: info.max_payload,
+            leaving: info.leaving,
         };
-        let connect = this.connect(identity, tls);
-        let hello = format!("CONNECT {connect}\r\nSUB {}.* 1\r\nPING\r\n", this.inbox);
+        let connect = connect(identity, info.nonce.as_deref(), tls);
+        // What holds for us is said after the answer to the first PING, so before that to the second.
+        let hello = format!(
+            "CONNECT {connect}\r\nSUB {}.* 1\r\nPING\r\nPING\r\n",
+            this.inbox
+        );
         this.write(hello.as_bytes()).await?;
+        this.until_pong().await?;
         this.until_pong().await?;
         Ok(this)
     }
 
-    /// What a client says of itself.
-    fn connect(&self, identity: &Identity, tls: bool) -> Json {
-        let mut connect = Map::from_iter([
-            ("verbose".to_owned(), Json::from(false)),
-            ("pedantic".to_owned(), Json::from(false)),
-            ("tls_required".to_owned(), Json::from(tls)),
-            ("name".to_owned(), Json::from("hookswitch")),
-            ("lang".to_owned(), Json::from("rust")),
-            ("version".to_owned(), Json::from(env!("CARGO_PKG_VERSION"))),
-            // 0: the server is not to tell of others.
-            ("protocol".to_owned(), Json::from(0)),
-            ("headers".to_owned(), Json::from(true)),
-            ("no_responders".to_owned(), Json::from(true)),
-            ("echo".to_owned(), Json::from(false)),
-        ]);
-        identity.prove(self.info.nonce.as_deref(), &mut connect);
-        Json::Object(connect)
-    }
-
-    /// Whether it still works, after it was idle.
+    /// Whether it still works, after it was idle, and may be used again.
     pub(super) async fn lives(&mut self) -> bool {
         let asked = async {
             self.write(b"PING\r\n").await?;
             self.until_pong().await
         };
-        matches!(timeout(ALIVE, asked).await, Ok(Ok(())))
+        matches!(timeout(ALIVE, asked).await, Ok(Ok(()))) && self.stays()
+    }
+
+    /// Whether it may be used again: a server that is about to end is left before it goes.
+    pub(super) const fn stays(&self) -> bool {
+        !self.leaving
     }
 
     async fn until_pong(&mut self) -> Result<(), Fault> {
@@ -163,8 +162,8 @@ impl Connection {
             let Some(told) = told.get_mut(place).filter(|it| it.is_none()) else {
                 continue;
             };
-            let (length, limit) = (message.length(), self.info.max_payload);
-            if limit > 0 && length > limit {
+            let length = message.length();
+            if let Some(limit) = self.limit().filter(|limit| length > *limit) {
                 *told = Some(Published::TooLarge { length, limit });
                 continue;
             }
@@ -219,11 +218,23 @@ impl Connection {
         Ok(())
     }
 
+    /// The largest message that the server takes from us.
+    fn limit(&self) -> Option<usize> {
+        usize::try_from(self.max_payload)
+            .ok()
+            .filter(|limit| *limit > 0)
+    }
+
     /// What is said next. A PING is answered, or the server would take us for dead.
     async fn next(&mut self) -> Result<Said, Fault> {
         let said = next(&mut self.stream, &mut self.read).await?;
-        if said == Said::Ping {
-            self.write(b"PONG\r\n").await?;
+        match &said {
+            Said::Ping => self.write(b"PONG\r\n").await?,
+            Said::Info(info) => {
+                self.max_payload = info.max_payload;
+                self.leaving |= info.leaving;
+            }
+            _ => {}
         }
         Ok(said)
     }
@@ -235,6 +246,25 @@ impl Connection {
         };
         written.await.map_err(|error| lost(&error))
     }
+}
+
+/// What a client says of itself; `nonce` is the server's challenge.
+fn connect(identity: &Identity, nonce: Option<&str>, tls: bool) -> Json {
+    let mut connect = Map::from_iter([
+        ("verbose".to_owned(), Json::from(false)),
+        ("pedantic".to_owned(), Json::from(false)),
+        ("tls_required".to_owned(), Json::from(tls)),
+        ("name".to_owned(), Json::from("hookswitch")),
+        ("lang".to_owned(), Json::from("rust")),
+        ("version".to_owned(), Json::from(env!("CARGO_PKG_VERSION"))),
+        // 1: the server says again what changes of what it said.
+        ("protocol".to_owned(), Json::from(1)),
+        ("headers".to_owned(), Json::from(true)),
+        ("no_responders".to_owned(), Json::from(true)),
+        ("echo".to_owned(), Json::from(false)),
+    ]);
+    identity.prove(nonce, &mut connect);
+    Json::Object(connect)
 }
 
 fn set(told: &mut [Option<Published>], place: usize, published: Published) {

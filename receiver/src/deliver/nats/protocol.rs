@@ -11,13 +11,21 @@ const LONGEST_LINE: usize = 1 << 20;
 /// The longest message that is read: what comes back are acknowledgements.
 const LONGEST_MESSAGE: usize = 1 << 20;
 
-/// What a server says of itself. Other servers that it tells of are passed over on purpose: what is sent
-/// goes to the one that the route names, and to no address that a server could make up.
+/// What a server says of itself, at first and again when something of it changes. Other servers that it
+/// tells of are passed over on purpose: what is sent goes to the one that the route names, and to no address
+/// that a server could make up.
 #[derive(Debug, Default, Clone, PartialEq, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "these are the flags that a server sends"
+)]
 pub(super) struct Info {
-    /// The largest message, headers included.
+    /// The largest message, headers included; where it is not above zero, there is no limit.
     #[serde(default)]
-    pub(super) max_payload: usize,
+    pub(super) max_payload: i64,
+    /// It is about to end ("lame duck mode"), and takes no more connections.
+    #[serde(default, rename = "ldm")]
+    pub(super) leaving: bool,
     #[serde(default)]
     pub(super) headers: bool,
     #[serde(default)]
@@ -185,13 +193,19 @@ mod tests {
     #[test]
     fn what_a_server_says_is_read() {
         let info = r#"INFO {"server_id":"a","max_payload":1048576,"headers":true,"nonce":"n","connect_urls":["10.0.0.1:4222"]}"#;
+        let again = r#"INFO {"server_id":"a","max_payload":-1,"ldm":true}"#;
         let said = all(&format!(
-            "{info}\r\nPING\r\n+OK\r\n-ERR 'Stale Connection'\r\nPONG\r\n"
+            "{info}\r\nPING\r\n+OK\r\n-ERR 'Stale Connection'\r\nPONG\r\n{again}\r\n"
         ));
         let info = Info {
             max_payload: 1_048_576,
             headers: true,
             nonce: Some("n".to_owned()),
+            ..Info::default()
+        };
+        let again = Info {
+            max_payload: -1,
+            leaving: true,
             ..Info::default()
         };
         assert_eq!(
@@ -202,6 +216,7 @@ mod tests {
                 Said::Nothing,
                 Said::Error("Stale Connection".to_owned()),
                 Said::Pong,
+                Said::Info(Box::new(again)),
             ]
         );
     }

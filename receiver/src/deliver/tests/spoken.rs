@@ -41,7 +41,7 @@ impl Lookup for Loopback {
     }
 }
 
-/// A server that greets as NATS does, answers PING, and to messages says what it is told to.
+/// A server that greets as NATS does, answers each PING, and to messages says what it is told to.
 struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -51,6 +51,15 @@ struct Server {
 impl Server {
     /// `answer` is given what came with messages in it; `None` closes the connection.
     async fn start(info: &'static str, answer: fn(&str) -> Option<String>) -> Self {
+        Self::start_with(info, "", answer).await
+    }
+
+    /// The same that says more after its answer to the first of several PINGs, as to the first of a connection.
+    async fn start_with(
+        info: &'static str,
+        more: &'static str,
+        answer: fn(&str) -> Option<String>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -67,7 +76,10 @@ impl Server {
                     let said = if text.contains("HPUB") {
                         answer(&text)
                     } else {
-                        Some("PONG\r\n".to_owned())
+                        let pings = text.matches("PING\r\n").count();
+                        let first = if pings > 1 { more } else { "" };
+                        let others = "PONG\r\n".repeat(pings - 1);
+                        Some(format!("PONG\r\n{first}{others}"))
                     };
                     let Some(said) = said else { break };
                     stream.write_all(said.as_bytes()).await.unwrap();
@@ -327,4 +339,41 @@ async fn each_message_is_judged_by_what_was_said_of_it() {
     let each = attempt(&target, &["a", "b", "c"]).await;
     assert_eq!(each[0].verdict.class, Class::Delivered);
     assert_eq!(server.connections(), 1);
+}
+
+/// An answer of JetStream's to each message.
+fn stored(text: &str) -> String {
+    let stored = r#"{"stream":"EVENTS","seq":1}"#;
+    let said = |reply| format!("MSG {reply} 1 {}\r\n{stored}\r\n", stored.len());
+    let said: Vec<_> = replies(text).into_iter().map(said).collect();
+    said.concat()
+}
+
+#[tokio::test]
+async fn r54_the_largest_message_is_what_the_server_says_once_it_knows_who_we_are() {
+    let of_user = "INFO {\"headers\":true,\"max_payload\":60}\r\n";
+    let server = Server::start_with(INFO, of_user, |_| None).await;
+    let attempted = once(to_nats(nats(server.address.port()))).await;
+    assert_eq!(attempted.verdict.class, Class::Refused, "{attempted:?}");
+    assert!(attempted.answer.excerpt.unwrap().contains("takes 60"));
+    // There may be none.
+    let unlimited = r#"{"headers":true,"max_payload":-1}"#;
+    let server = Server::start(unlimited, |text| Some(format!("PONG\r\n{}", stored(text)))).await;
+    let attempted = once(to_nats(nats(server.address.port()))).await;
+    assert_eq!(attempted.verdict.class, Class::Delivered, "{attempted:?}");
+}
+
+#[tokio::test]
+async fn r54_a_server_that_is_about_to_end_is_left_before_it_goes() {
+    let server = Server::start(INFO, |text| {
+        let leaving = r#"{"headers":true,"max_payload":1048576,"ldm":true}"#;
+        Some(format!("INFO {leaving}\r\nPONG\r\n{}", stored(text)))
+    })
+    .await;
+    let target = prepare(to_nats(nats(server.address.port()))).unwrap();
+    for connections in 1..3 {
+        let each = attempt(&target, &["a"]).await;
+        assert_eq!(each[0].verdict.class, Class::Delivered);
+        assert_eq!(server.connections(), connections);
+    }
 }
