@@ -58,9 +58,12 @@ pub(in crate::deliver) fn judge(published: &Published, subject: &str) -> Told {
             Verdict::new(Class::Refused, reason::UNAUTHORIZED),
             Some(error.clone()),
         ),
-        Published::TooLarge { length, limit } => Told::refused(format!(
-            "the message has {length} bytes, and the server takes {limit} (max_payload)"
-        )),
+        Published::TooLarge { length, limit } => {
+            let limit = limit.map_or_else(|| "fewer".to_owned(), |limit| limit.to_string());
+            Told::refused(format!(
+                "the message has {length} bytes, and the server takes {limit} (max_payload)"
+            ))
+        }
     }
 }
 
@@ -174,7 +177,7 @@ mod tests {
         let told = judge(
             &Published::TooLarge {
                 length: 9,
-                limit: 8,
+                limit: Some(8),
             },
             "a",
         );

@@ -58,8 +58,8 @@ pub(in crate::deliver) enum Published {
     TooLarge {
         /// Its size.
         length: usize,
-        /// The largest.
-        limit: usize,
+        /// The largest, where that is known.
+        limit: Option<usize>,
     },
 }
 
@@ -162,8 +162,8 @@ impl Connection {
             let Some(told) = told.get_mut(place).filter(|it| it.is_none()) else {
                 continue;
             };
-            let length = message.length();
-            if let Some(limit) = self.limit().filter(|limit| length > *limit) {
+            let (length, limit) = (message.length(), self.limit());
+            if limit.is_some_and(|limit| length > limit) {
                 *told = Some(Published::TooLarge { length, limit });
                 continue;
             }
@@ -179,11 +179,13 @@ impl Connection {
         *sent = true;
         self.write(&out).await?;
         let mut ponged = false;
+        // What may not be published, of which it is not known what that is.
+        let mut unplaced = Vec::new();
         while !ponged || !waiting.is_empty() {
             match self.next().await? {
                 Said::Pong => {
                     ponged = true;
-                    if !answers {
+                    if !answers && unplaced.is_empty() {
                         for (_, place) in waiting.drain() {
                             set(told, place, Published::Taken);
                         }
@@ -203,7 +205,12 @@ impl Connection {
                     }
                 }
                 Said::Error(error) => {
-                    let denied = denied(&error).ok_or_else(|| refused(error.clone()))?;
+                    let Some(denied) = denied(&error) else {
+                        if error == TOO_LARGE {
+                            tell_longest(messages, &waiting, told);
+                        }
+                        return Err(refused(error));
+                    };
                     waiting.retain(|_, place| {
                         let is = messages.get(*place).is_some_and(|it| it.subject == denied);
                         if is {
@@ -211,8 +218,22 @@ impl Connection {
                         }
                         !is
                     });
+                    if messages.iter().all(|it| it.subject != denied) {
+                        unplaced.push(error);
+                    }
                 }
                 Said::Info(_) | Said::Ping | Said::Nothing => {}
+            }
+            let Some(error) = unplaced.first().filter(|_| ponged) else {
+                continue;
+            };
+            if waiting.len() <= unplaced.len() {
+                // What is left are those.
+                for (_, place) in waiting.drain() {
+                    set(told, place, Published::Denied(error.clone()));
+                }
+            } else if !answers {
+                return Err(refused(error.clone()));
             }
         }
         Ok(())
@@ -273,6 +294,22 @@ fn set(told: &mut [Option<Published>], place: usize, published: Published) {
     }
 }
 
+/// Tells of the longest that it is too large, where the server says so of one, and takes nothing that comes
+/// behind that: an even longer one can only be behind it.
+fn tell_longest(
+    messages: &[Message],
+    waiting: &HashMap<String, usize>,
+    told: &mut [Option<Published>],
+) {
+    let sizes = waiting
+        .values()
+        .filter_map(|place| Some((messages.get(*place)?.length(), *place)));
+    if let Some((length, place)) = sizes.max() {
+        let limit = None;
+        set(told, place, Published::TooLarge { length, limit });
+    }
+}
+
 async fn next(stream: &mut (impl AsyncRead + Unpin), read: &mut BytesMut) -> Result<Said, Fault> {
     loop {
         match protocol::take(read) {
@@ -288,12 +325,19 @@ async fn next(stream: &mut (impl AsyncRead + Unpin), read: &mut BytesMut) -> Res
     }
 }
 
-/// The subject that we may not publish to. A server has no codes for its errors: these are the words of
-/// its documentation
+/// What a server says of a message that is larger than it takes, before it closes the connection: one that was
+/// there already when the limit was lowered.
+const TOO_LARGE: &str = "Maximum Payload Violation";
+
+/// What we may not publish to: a subject of ours, where one has this name. A server has no codes for its errors:
+/// these are the words of its documentation
 /// (<https://docs.nats.io/reference/reference-protocols/nats-protocol#okerr>).
 fn denied(error: &str) -> Option<String> {
-    let rest = error.strip_prefix("Permissions Violation for Publish to ")?;
-    Some(rest.trim().trim_matches('"').to_owned())
+    let rest = error.strip_prefix("Permissions Violation for Publish ")?;
+    let name = rest.strip_prefix("to ").unwrap_or(rest).trim();
+    // Quoted as in Go, which is nearly as in JSON.
+    let plain = serde_json::from_str(name);
+    Some(plain.unwrap_or_else(|_| name.trim_matches('"').to_owned()))
 }
 
 /// An error after which a server closes the connection, or does not do what it is for.
@@ -331,6 +375,10 @@ mod tests {
     fn errors_are_told_apart_by_the_words_of_the_documentation() {
         let subject = denied("Permissions Violation for Publish to \"a.b\"");
         assert_eq!(subject.as_deref(), Some("a.b"));
+        let subject = denied(r#"Permissions Violation for Publish to "a.\"b\u200b""#);
+        assert_eq!(subject.as_deref(), Some("a.\"b\u{200b}"));
+        let reply = denied("Permissions Violation for Publish with Reply of \"_R_.a\"");
+        assert!(reply.is_some_and(|it| it.contains(' ')), "no subject");
         assert_eq!(denied("Stale Connection"), None);
         for (error, reason) in [
             ("Authorization Violation", reason::UNAUTHORIZED),

@@ -361,6 +361,15 @@ async fn r54_the_largest_message_is_what_the_server_says_once_it_knows_who_we_ar
     let server = Server::start(unlimited, |text| Some(format!("PONG\r\n{}", stored(text)))).await;
     let attempted = once(to_nats(nats(server.address.port()))).await;
     assert_eq!(attempted.verdict.class, Class::Delivered, "{attempted:?}");
+    // It was lowered since: the server tells which one it does not take by closing the connection.
+    let server = Server::start(INFO, |_| {
+        Some("-ERR 'Maximum Payload Violation'\r\n".to_owned())
+    })
+    .await;
+    let target = prepare(to_nats(nats(server.address.port()))).unwrap();
+    let each = attempt(&target, &["a", "b"]).await;
+    let classes: Vec<_> = each.iter().map(|it| it.verdict.class).collect();
+    assert_eq!(classes, [Class::Ambiguous, Class::Refused]);
 }
 
 #[tokio::test]
@@ -376,4 +385,43 @@ async fn r54_a_server_that_is_about_to_end_is_left_before_it_goes() {
         assert_eq!(each[0].verdict.class, Class::Delivered);
         assert_eq!(server.connections(), connections);
     }
+}
+
+#[tokio::test]
+async fn a_denial_of_what_is_not_known_ends_the_attempt_by_what_it_means() {
+    const DENIED: &str = "-ERR 'Permissions Violation for Publish to \"else.where\"'\r\n";
+    let judged = |each: Vec<Attempted>| -> Vec<_> {
+        let verdicts = each.iter().map(|it| it.verdict);
+        verdicts.map(|it| (it.class, it.reason)).collect()
+    };
+    let denied = (Class::Refused, reason::UNAUTHORIZED);
+    let answered = (Class::Delivered, reason::DELIVERED);
+    // What is not answered is what was denied, whatever is said first.
+    let answers: [fn(&str) -> Option<String>; 2] = [
+        |text| {
+            let first = stored(text.split("HPUB b").next().unwrap());
+            Some(format!("{DENIED}PONG\r\n{first}"))
+        },
+        |text| {
+            let first = stored(text.split("HPUB b").next().unwrap());
+            Some(format!("{first}{DENIED}PONG\r\n"))
+        },
+    ];
+    for answer in answers {
+        let server = Server::start(INFO, answer).await;
+        let target = prepare(to_nats(nats(server.address.port()))).unwrap();
+        let each = attempt(&target, &["a", "b"]).await;
+        assert_eq!(judged(each), [answered, denied]);
+    }
+    // Without answers it is known of a single one.
+    let server = Server::start(INFO, |_| Some(format!("{DENIED}PONG\r\n"))).await;
+    let core = Nats {
+        jetstream: false,
+        ..nats(server.address.port())
+    };
+    let target = prepare(to_nats(core)).unwrap();
+    assert_eq!(judged(attempt(&target, &["a"]).await), [denied]);
+    let unknown = (Class::Ambiguous, reason::UNAUTHORIZED);
+    let each = attempt(&target, &["a", "b"]).await;
+    assert_eq!(judged(each), [unknown, unknown]);
 }
