@@ -177,10 +177,10 @@ fn message(delivery: &StoredDelivery) -> Result<Message, Told> {
         ("X-Hookswitch-Hops".to_owned(), hops),
     ];
     // What an event says of its body comes from its sender; the rest is written here.
-    let content_type = frozen.content_type.clone();
-    if !content_type.contains(|it: char| it.is_control()) {
-        headers.push(("content-type".to_owned(), content_type));
-    }
+    let is_header = |it: &&String| !it.contains(|it: char| it.is_control());
+    let content_type = Some(&frozen.content_type).filter(is_header);
+    let set = |name: &str| content_type.map(|it| (name.to_owned(), it.clone()));
+    headers.extend(set("content-type"));
     if frozen.cloud_event_headers {
         let mut attributes = HeaderMap::new();
         cloudevents::insert(&mut attributes, &frozen.hidden.of(event));
@@ -188,8 +188,7 @@ fn message(delivery: &StoredDelivery) -> Result<Message, Told> {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
         });
         headers.extend(attributes);
-        let of_data = ("ce-datacontenttype".to_owned(), frozen.content_type.clone());
-        headers.push(of_data);
+        headers.extend(set("ce-datacontenttype"));
     }
     Ok(Message {
         subject,
@@ -254,14 +253,18 @@ mod tests {
             assert_eq!(told.verdict.class, kind::Class::Refused, "{subject}");
             assert!(told.said.unwrap().starts_with("the subject "));
         }
+    }
+
+    #[test]
+    fn an_event_can_not_make_a_header_of_its_own() {
         let mut delivery = planned("a");
-        delivery.request.content_type = "text/plain\r\nNats-Msg-Id: 1".to_owned();
-        let message = message(&delivery).unwrap();
-        assert!(
-            message
-                .headers
-                .iter()
-                .all(|(name, _)| name != "content-type")
-        );
+        delivery.request.cloud_event_headers = true;
+        for planted in ["text/plain\r\nNats-Msg-Id: 1", "text/plain\u{85}"] {
+            delivery.request.content_type = planted.to_owned();
+            let headers = message(&delivery).unwrap().headers;
+            let ours = |(_, value): &(String, String)| !value.contains("text/plain");
+            assert!(headers.iter().all(ours), "{headers:?}");
+            assert!(headers.iter().any(|(name, _)| name == "ce-type"));
+        }
     }
 }
