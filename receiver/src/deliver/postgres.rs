@@ -311,10 +311,9 @@ impl Session {
         let Self { client, driver } = self;
         let client = &*client;
         let left = deadline.saturating_duration_since(Instant::now());
-        let begin = format!(
-            "BEGIN; SET LOCAL statement_timeout = {}",
-            left.as_millis().max(1)
-        );
+        // The most that PostgreSQL takes, which is three weeks.
+        let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
+        let begin = format!("BEGIN; SET LOCAL statement_timeout = {left}");
         let inserting = rows.iter().map(|(_, row)| insert(client, row));
         let sent = join(client.batch_execute(&begin), join_all(inserting));
         let (opened, inserted) = drive(driver, sent).await;

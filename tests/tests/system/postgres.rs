@@ -119,6 +119,17 @@ async fn r54_rows_are_written_once_through_an_outage_and_a_bad_one_alone_is_a_de
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r54_an_attempt_may_take_longer_than_a_statement_of_postgresql() {
+    let database = Postgres::shared().await.database().await;
+    database.execute(TABLE).await;
+    let body = format!(", body: {BODY}");
+    let route = route("table: events", &body).replace("timeout: 2s", "timeout: 9999h");
+    let system = System::with_secret(&route, &secret(&plain(&database), "")).await;
+    system.send(&conversation_created(1)).await;
+    system.ended("delivered", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_a_row_whose_commit_was_not_answered_is_written_once() {
     let server = Postgres::shared().await;
     let database = server.database().await;
