@@ -9,7 +9,7 @@
 //! - What has not been asked to be committed has no effect: a connection that breaks before is no doubt. What
 //!   breaks between COMMIT and its answer is.
 //! - Statements have no names, and settings end with their transaction, so that poolers between us and the
-//!   database do no harm.
+//!   database do no harm. A connection whose transaction neither begins nor ends as it should is used no more.
 //! - TLS is spoken by PostgreSQL's request for it
 //!   (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and nothing is said before.
 
@@ -23,6 +23,7 @@ use hookswitch_crds::snapshot;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::DbError;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Error, NoTls};
 
@@ -259,19 +260,9 @@ impl Writer {
             Box::new(tcp)
         };
         let connected = self.config.connect_raw(stream, NoTls).await;
-        let (client, mut connection) = connected.map_err(|error| match error.as_db_error() {
-            // Nobody comes in: whatever it is, it can change without a change here.
-            Some(error) => {
-                let judged = kind::judge(error).verdict;
-                let unauthorized = judged.reason == reason::UNAUTHORIZED;
-                let reason = if unauthorized {
-                    judged.reason
-                } else {
-                    reason::CONNECT
-                };
-                fault(reason, kind::said(error))
-            }
-            None => fault(reason::CONNECT, &error),
+        let (client, mut connection) = connected.map_err(|error| {
+            let refused = error.as_db_error().map(not_let_in);
+            refused.unwrap_or_else(|| fault(reason::CONNECT, &error))
         })?;
         Ok(Session {
             client,
@@ -317,27 +308,23 @@ impl Session {
         let inserting = rows.iter().map(|(_, row)| insert(client, row));
         let sent = join(client.batch_execute(&begin), join_all(inserting));
         let (opened, inserted) = drive(driver, sent).await;
-        opened.map_err(|error| unsent(&error, None))?;
-        // The first that went wrong by itself.
-        let mut wrong = None;
-        for ((place, _), inserted) in rows.iter().zip(&inserted) {
-            if let Err(error) = inserted {
-                let anothers = error.as_db_error().is_some_and(kind::is_another_rows);
-                if wrong.is_none() || !anothers {
-                    wrong = Some((*place, error));
-                }
-                if !anothers {
-                    break;
-                }
-            }
+        opened.map_err(|error| {
+            let refused = error.as_db_error().map(not_let_in);
+            Failure::Lost(refused.unwrap_or_else(|| lost(&error)))
+        })?;
+        let wrong = rows.iter().zip(&inserted);
+        let mut wrong = wrong.filter_map(|((place, _), it)| Some((*place, it.as_ref().err()?)));
+        let first = wrong
+            .clone()
+            .find_map(|(place, error)| Some((place, own(error)?)));
+        if let Some((place, error)) = first {
+            let rolled_back = drive(driver, client.batch_execute("ROLLBACK")).await;
+            rolled_back
+                .map_err(|_| Failure::Lost(fault(reason::CONNECTION_LOST, kind::said(error))))?;
+            return Err(Failure::Refused(Some(place), kind::judge(error)));
         }
-        if let Some((place, error)) = wrong {
-            let failure = unsent(error, Some(place));
-            if matches!(failure, Failure::Refused(..)) {
-                let rolled_back = drive(driver, client.batch_execute("ROLLBACK")).await;
-                rolled_back.map_err(|error| unsent(&error, None))?;
-            }
-            return Err(failure);
+        if let Some((_, error)) = wrong.next() {
+            return Err(Failure::Lost(lost(error)));
         }
         progress.committing = rows.iter().map(|(place, _)| *place).collect();
         let committed = drive(driver, client.batch_execute("COMMIT")).await;
@@ -382,12 +369,18 @@ async fn drive<T>(driver: &mut Option<Driver>, asked: impl Future<Output = T>) -
     asked.await
 }
 
-/// An error before anything was asked to be committed.
-fn unsent(error: &Error, place: Option<usize>) -> Failure {
-    match error.as_db_error() {
-        Some(error) => Failure::Refused(place, kind::judge(error)),
-        None => Failure::Lost(lost(error)),
-    }
+/// What the server says of a statement by itself, and not only because another failed before.
+fn own(error: &Error) -> Option<&DbError> {
+    error.as_db_error().filter(|it| !kind::had_failed(it))
+}
+
+/// Why nothing begins: whatever it is, it can change without a change here.
+fn not_let_in(error: &DbError) -> Fault {
+    let reason = match kind::judge(error).verdict.reason {
+        reason::UNAUTHORIZED => reason::UNAUTHORIZED,
+        _ => reason::CONNECT,
+    };
+    fault(reason, kind::said(error))
 }
 
 fn lost(error: &Error) -> Fault {

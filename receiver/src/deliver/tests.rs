@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::event::{Disposition, Event};
 
 pub(super) mod bench;
+mod database;
 pub(super) mod kinds;
 mod lanes;
 pub(super) mod memory;

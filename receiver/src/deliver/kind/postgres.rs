@@ -157,9 +157,9 @@ fn verdict(code: &str) -> Verdict {
         ("40", _) | (_, "55P03") => (Class::Retry, reason::CONFLICT),
         // Cancelled: by our own statement_timeout, most likely.
         (_, "57014") => (Class::Retry, reason::TIMEOUT),
-        // No connection, no resources, not now, the disk, a defect; and a server that takes no writes,
-        // as one that another has just replaced.
-        ("08" | "53" | "55" | "57" | "58" | "F0" | "HV" | "XX", _) | (_, "25006") => {
+        // No connection, the state of a transaction, as on a server that takes no writes since another has
+        // just replaced it, no resources, not now, the disk, a defect.
+        ("08" | "25" | "53" | "55" | "57" | "58" | "F0" | "HV" | "XX", _) => {
             (Class::Retry, reason::SERVER_ERROR)
         }
         _ => (Class::Refused, reason::REFUSED),
@@ -180,8 +180,8 @@ pub(in crate::deliver) fn in_doubt(error: &DbError) -> bool {
     ends || code == "40003" || code.starts_with("08")
 }
 
-/// Whether an error is only that of another row of the same transaction.
-pub(in crate::deliver) fn is_another_rows(error: &DbError) -> bool {
+/// Whether an error is only that the transaction has failed before: by another of its rows, mostly.
+pub(in crate::deliver) fn had_failed(error: &DbError) -> bool {
     error.code().code() == "25P02"
 }
 
@@ -366,7 +366,7 @@ mod tests {
             }
         };
         let passing = [
-            "08006", "53300", "53100", "57P01", "57P03", "25006", "58030", "XX000",
+            "08006", "53300", "53100", "57P01", "57P03", "25006", "25P02", "58030", "XX000",
         ];
         judged(&passing, Class::Retry, reason::SERVER_ERROR);
         judged(&["40001", "40P01", "55P03"], Class::Retry, reason::CONFLICT);

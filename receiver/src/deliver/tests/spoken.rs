@@ -113,7 +113,7 @@ fn nats(port: u16) -> Nats {
     }
 }
 
-fn postgres(url: &str) -> Postgres {
+pub(super) fn postgres(url: &str) -> Postgres {
     Postgres {
         url: ResolvedSecret {
             reference: "pg/url".to_owned(),
@@ -144,11 +144,11 @@ fn to_nats(nats: Nats) -> Destination {
     to(Transport::Nats(Box::new(nats)))
 }
 
-fn to_postgres(postgres: Postgres) -> Destination {
+pub(super) fn to_postgres(postgres: Postgres) -> Destination {
     to(Transport::Postgres(Box::new(postgres)))
 }
 
-fn prepare(destination: Destination) -> Result<Target, Held> {
+pub(super) fn prepare(destination: Destination) -> Result<Target, Held> {
     let network = Network::new(RootCertStore::empty(), Arc::new(Loopback)).unwrap();
     let wire: Arc<dyn Wire> = Arc::new(wire::Network);
     Target::prepare(&Arc::new(destination), &network, &wire)
@@ -162,7 +162,7 @@ fn planned(kind: DestinationKind, id: u128, subject: &str) -> StoredDelivery {
     }
 }
 
-async fn attempt(target: &Target, subjects: &[&str]) -> Vec<Attempted> {
+pub(super) async fn attempt(target: &Target, subjects: &[&str]) -> Vec<Attempted> {
     let kind = target.spec.kind;
     let deliveries: Vec<_> = (1..)
         .zip(subjects)
@@ -173,7 +173,7 @@ async fn attempt(target: &Target, subjects: &[&str]) -> Vec<Attempted> {
     target.judge(&deliveries, &reply, now).each
 }
 
-async fn once(destination: Destination) -> Attempted {
+pub(super) async fn once(destination: Destination) -> Attempted {
     let target = prepare(destination).unwrap();
     attempt(&target, &["a"]).await.remove(0)
 }
