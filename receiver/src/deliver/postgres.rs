@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!  BEGIN, INSERT ... INSERT ─▶ all are good ─ COMMIT ─▶ all are written
-//!          (sent at once)   ─▶ one is not   ─ ROLLBACK ─▶ it is refused, and each other one
+//!          (sent at once)   ─▶ one is not   ─ ROLLBACK ─▶ it is refused, or waits, and each other one
 //!                                                         goes in a transaction of its own
 //! ```
 //!
+//! - What is wrong with one row, for good or for now, is told of that row alone. What is wrong with the server is
+//!   told of all.
+//! - A row that hangs, as behind a lock, has half of the time, and the others what is left.
 //! - What has not been asked to be committed has no effect: a connection that breaks before is no doubt. What
 //!   breaks between COMMIT and its answer is.
 //! - Statements have no names, and settings end with their transaction, so that poolers between us and the
@@ -29,7 +32,7 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 use super::excerpt::Secrets;
 use super::kind::postgres::{self as kind, Row, Table};
-use super::kind::{Class, Fault, Reply, Told, reason};
+use super::kind::{Fault, Reply, Told, reason};
 use super::network::{Dialler, Network, Stream};
 use super::pool::Pool;
 use super::target::{Held, allowed_host, body_of, certificates, reveal};
@@ -65,8 +68,14 @@ struct Progress {
 
 /// Why a transaction has not been committed.
 enum Failure {
-    /// The server refused it, because of the row at this place or as a whole. The connection works.
-    Refused(Option<usize>, Told),
+    /// The server refused it. The connection works.
+    Refused {
+        /// The row because of which, where that is known.
+        place: Option<usize>,
+        told: Told,
+        /// Other rows would meet the same.
+        of_all: bool,
+    },
     /// It has had no effect, and the connection is gone.
     Lost(Fault),
     /// Nobody knows whether it was committed.
@@ -186,22 +195,23 @@ impl Writer {
             Some((session, _)) => (session, true),
             None => (self.open().await?, false),
         };
-        let mut outcome = session.transaction(rows, progress, deadline).await;
+        let until = share(deadline, rows.len() > 1);
+        let mut outcome = session.transaction(rows, progress, until).await;
         if used && matches!(outcome, Err(Failure::Lost(_))) {
             // It had been closed while it was idle, and nothing was committed.
             session = self.open().await?;
-            outcome = session.transaction(rows, progress, deadline).await;
+            outcome = session.transaction(rows, progress, until).await;
         }
         match outcome {
             Ok(()) => {}
             Err(Failure::Lost(fault) | Failure::Doubt(fault)) => return Err(fault),
-            Err(Failure::Refused(place, told)) => {
-                if told.verdict.class != Class::Refused || rows.len() == 1 {
-                    // It passes, for all of them; or it is the one's own.
-                    for (place, _) in rows {
-                        let told = Told::new(told.verdict, told.said.clone());
-                        progress.tell(*place, told);
-                    }
+            Err(Failure::Refused {
+                place,
+                told,
+                of_all,
+            }) => {
+                if of_all || rows.len() == 1 {
+                    progress.tell_rest(&told);
                 } else {
                     if let Some(place) = place {
                         progress.tell(place, told);
@@ -225,15 +235,21 @@ impl Writer {
         progress: &mut Progress,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        for row in rows {
+        let untold = |it: &&(usize, Row)| progress.told.get(it.0).is_some_and(Option::is_none);
+        let mut left: Vec<&(usize, Row)> = rows.iter().filter(untold).rev().collect();
+        while let Some(row) = left.pop() {
+            let until = share(deadline, !left.is_empty());
             let place = row.0;
-            if progress.told.get(place).is_none_or(Option::is_some) {
-                continue;
-            }
             let row = std::slice::from_ref(row);
-            match session.transaction(row, progress, deadline).await {
+            match session.transaction(row, progress, until).await {
                 Ok(()) => {}
-                Err(Failure::Refused(_, told)) => progress.tell(place, told),
+                Err(Failure::Refused {
+                    told, of_all: true, ..
+                }) => {
+                    progress.tell_rest(&told);
+                    break;
+                }
+                Err(Failure::Refused { told, .. }) => progress.tell(place, told),
                 Err(Failure::Lost(fault) | Failure::Doubt(fault)) => return Err(fault),
             }
         }
@@ -287,21 +303,29 @@ impl Progress {
             *it = Some(told);
         }
     }
+
+    /// Tells the same of all of which nothing is known yet.
+    fn tell_rest(&mut self, told: &Told) {
+        for it in self.told.iter_mut().filter(|it| it.is_none()) {
+            *it = Some(Told::new(told.verdict, told.said.clone()));
+        }
+    }
 }
 
 impl Session {
-    /// Writes rows in one transaction, and tells of each that it was written.
+    /// Writes rows in one transaction, and tells of each that it was written. A statement takes no longer than
+    /// it is until then.
     ///
     /// Cancellation: the session is to be dropped.
     async fn transaction(
         &mut self,
         rows: &[(usize, Row)],
         progress: &mut Progress,
-        deadline: Instant,
+        until: Instant,
     ) -> Result<(), Failure> {
         let Self { client, driver } = self;
         let client = &*client;
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         // The most that PostgreSQL takes, which is three weeks.
         let left = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).max(1);
         let begin = format!("BEGIN; SET LOCAL statement_timeout = {left}");
@@ -321,7 +345,7 @@ impl Session {
             let rolled_back = drive(driver, client.batch_execute("ROLLBACK")).await;
             rolled_back
                 .map_err(|_| Failure::Lost(fault(reason::CONNECTION_LOST, kind::said(error))))?;
-            return Err(Failure::Refused(Some(place), kind::judge(error)));
+            return Err(Failure::refused(Some(place), error));
         }
         if let Some((_, error)) = wrong.next() {
             return Err(Failure::Lost(lost(error)));
@@ -334,7 +358,7 @@ impl Session {
                 return Err(Failure::Doubt(lost(&error)));
             };
             progress.committing.clear();
-            return Err(Failure::Refused(None, kind::judge(error)));
+            return Err(Failure::refused(None, error));
         }
         progress.committing.clear();
         for ((place, _), inserted) in rows.iter().zip(inserted) {
@@ -369,9 +393,26 @@ async fn drive<T>(driver: &mut Option<Driver>, asked: impl Future<Output = T>) -
     asked.await
 }
 
+impl Failure {
+    fn refused(place: Option<usize>, error: &DbError) -> Self {
+        Self::Refused {
+            place,
+            told: kind::judge(error),
+            of_all: kind::is_of_all(error),
+        }
+    }
+}
+
 /// What the server says of a statement by itself, and not only because another failed before.
 fn own(error: &Error) -> Option<&DbError> {
     error.as_db_error().filter(|it| !kind::had_failed(it))
+}
+
+/// Until when a transaction may take, where as much is to be left for others behind it.
+fn share(deadline: Instant, others: bool) -> Instant {
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    now + if others { left / 2 } else { left }
 }
 
 /// Why nothing begins: whatever it is, it can change without a change here.

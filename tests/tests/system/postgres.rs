@@ -119,6 +119,54 @@ async fn r54_rows_are_written_once_through_an_outage_and_a_bad_one_alone_is_a_de
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r54_a_row_that_can_not_be_written_yet_keeps_no_other_from_it_and_all_are_written_once() {
+    let mut server = Postgres::start().await;
+    let database = server.database().await;
+    database.execute(TABLE).await;
+    // Some numbers are in trouble: at once, at the COMMIT, for good, or by hanging.
+    database
+        .execute(
+            "create table trouble (number int, code text, at text);
+             insert into trouble values (3, '40001', 'BEFORE'), (5, '55P03', 'AFTER'), (7, '23514', 'BEFORE'),
+               (9, 'hang', 'BEFORE');
+             create table writes (number int);
+             create function meet() returns trigger language plpgsql as $$
+               declare met text := (select code from trouble where number = new.number and at = tg_when);
+               begin
+                 if met = 'hang' then perform pg_sleep(60); end if;
+                 if met is not null then raise exception 'planted' using errcode = met; end if;
+                 if tg_when = 'AFTER' then insert into writes values (new.number); end if;
+                 return new;
+               end $$;
+             create trigger at_once before insert on events for each row execute function meet();
+             create constraint trigger late after insert on events deferrable initially deferred
+               for each row execute function meet()",
+        )
+        .await;
+    server.stop();
+    let body = format!(", body: {BODY}");
+    let secret = secret(&plain(&database), "");
+    let system = System::with_secret(&route("table: events", &body), &secret).await;
+    for number in 0..20 {
+        system.send(&conversation_created(number)).await;
+    }
+    system.failed("connect").await;
+    server.restart().await;
+    system.ended("delivered", 16).await;
+    system.ended("refused", 1).await;
+    system.failed("conflict").await;
+    system.failed("timeout").await;
+    database.execute("delete from trouble").await;
+    system.ended("delivered", 19).await;
+    let written = database
+        .rows("select number from writes order by number")
+        .await;
+    let numbers = (0..20).filter(|it| *it != 7);
+    let once: Vec<_> = numbers.map(|number| json!({"number": number})).collect();
+    assert_eq!(written, once);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r54_an_attempt_may_take_longer_than_a_statement_of_postgresql() {
     let database = Postgres::shared().await.database().await;
     database.execute(TABLE).await;

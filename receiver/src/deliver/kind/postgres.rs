@@ -29,6 +29,9 @@ pub(super) const API: Api = Api::spoken(Batch {
 /// The longest name: <https://www.postgresql.org/docs/current/limits.html>. A longer one would be cut.
 const LONGEST_NAME: usize = 63;
 
+/// The server's routine in which a function's own `RAISE` becomes an error.
+const RAISE: &str = "exec_stmt_raise";
+
 /// How rows of a destination are written.
 #[derive(Debug)]
 pub(in crate::deliver) struct Table {
@@ -185,6 +188,21 @@ pub(in crate::deliver) fn had_failed(error: &DbError) -> bool {
     error.code().code() == "25P02"
 }
 
+/// Whether an error is of the server as a whole, and would meet other rows as well.
+pub(in crate::deliver) fn is_of_all(error: &DbError) -> bool {
+    is_of_server(error.code().code(), error.routine())
+}
+
+fn is_of_server(code: &str, routine: Option<&str>) -> bool {
+    let of_server = match code.get(..3) {
+        Some("57P") => true,
+        Some(class) => matches!(class.get(..2), Some("08" | "53" | "58")) || code == "25006",
+        None => false,
+    };
+    // A trigger may give its own error any code.
+    of_server && routine != Some(RAISE)
+}
+
 /// What is told of an error: its code, its message without values, and the names that it has.
 pub(in crate::deliver) fn said(error: &DbError) -> String {
     tell(
@@ -216,7 +234,7 @@ fn tell(
         _ => None,
     };
     // A function's own words, where anything can stand in them, and quotes that other languages have.
-    let message = message.filter(|_| routine != Some("exec_stmt_raise"));
+    let message = message.filter(|_| routine != Some(RAISE));
     let message = message.unwrap_or_else(|| "the database's log has its words".to_owned());
     let names: String = names
         .iter()
@@ -381,6 +399,22 @@ mod tests {
     }
 
     #[test]
+    fn what_meets_every_row_is_told_from_what_is_a_rows_own() {
+        for code in [
+            "08006", "25006", "53100", "53300", "57P01", "57P03", "58030",
+        ] {
+            assert!(is_of_server(code, Some("mdextend")), "{code}");
+            assert!(!is_of_server(code, Some(RAISE)), "{code}: a trigger's own");
+        }
+        let own = [
+            "40001", "40P01", "55P03", "57014", "23514", "XX000", "F0000", "",
+        ];
+        for code in own {
+            assert!(!is_of_server(code, None), "{code}");
+        }
+    }
+
+    #[test]
     fn r57_an_error_is_told_with_its_names_and_no_value() {
         let names = [
             ("table", Some("events")),
@@ -400,7 +434,7 @@ mod tests {
             ("P0001", "planted", None),
             ("45000", "planted", None),
             ("XX000", "planted", None),
-            ("23514", "bad planted", Some("exec_stmt_raise")),
+            ("23514", "bad planted", Some(RAISE)),
             (
                 "22P02",
                 "ungültige Eingabesyntax für Typ integer: »planted«",

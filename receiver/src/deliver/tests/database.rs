@@ -181,3 +181,29 @@ async fn r54_a_connection_that_does_not_roll_back_is_left() {
     assert_eq!(judged(&attempt(&target, &["a"]).await), [DELIVERED]);
     assert_eq!(database.connections(), 2);
 }
+
+#[tokio::test]
+async fn r54_what_the_server_says_of_all_is_asked_for_once_and_what_it_says_of_a_row_is_that_rows_own()
+ {
+    // It takes no writes: the second row is not even tried alone.
+    let database = Database::start(|_, number, query| match number {
+        0..=3 => query.starts_with("INSERT").then_some("25006"),
+        _ => panic!("{query}"),
+    })
+    .await;
+    let target = database.target();
+    let each = attempt(&target, &["a", "b"]).await;
+    assert_eq!(judged(&each), [(Class::Retry, reason::SERVER_ERROR); 2]);
+    // One is in conflict, and the other is written.
+    let database = Database::start(|_, number, _| (number == 1).then_some("40001")).await;
+    let each = attempt(&database.target(), &["a", "b"]).await;
+    let conflict = (Class::Retry, reason::CONFLICT);
+    assert_eq!(judged(&each), [conflict, DELIVERED]);
+    // At the COMMIT nobody knows whose it is: each goes alone, and it is the second's.
+    let database = Database::start(|_, number, query| {
+        (matches!(number, 3 | 9) && query == "COMMIT").then_some("40001")
+    })
+    .await;
+    let each = attempt(&database.target(), &["a", "b"]).await;
+    assert_eq!(judged(&each), [DELIVERED, conflict]);
+}
