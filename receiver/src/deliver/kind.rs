@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::wire;
 use crate::plan::FrozenBody;
 use crate::store::StoredDelivery;
 
@@ -232,6 +233,8 @@ pub(super) struct Api {
     pub(super) batch: Option<Batch>,
     /// How to ask whether a delivery has taken effect.
     pub(super) search: Option<Search>,
+    /// How much of an answer is read.
+    pub(super) reads: usize,
 }
 
 /// Where an API wants a delivery's id.
@@ -309,6 +312,15 @@ impl Api {
             key,
             batch: None,
             search: None,
+            reads: wire::ANSWER,
+        }
+    }
+
+    /// One whose answers tell in their body what became of a request.
+    const fn telling(judge: fn(&Response<Bytes>, Timestamp) -> Verdict, key: Key) -> Self {
+        Self {
+            reads: wire::TELLING_ANSWER,
+            ..Self::new(judge, key)
         }
     }
 

@@ -22,8 +22,12 @@ use tokio::time::{Instant, timeout_at};
 use super::kind::{Fault, Reply, reason};
 use super::network::Forbidden;
 
-/// How much of an answer is read. A connection with more to come is closed.
-const MAX_ANSWER: usize = 64 * 1024;
+/// How much of an answer is read whose status tells enough. A connection with more to come is closed.
+pub(super) const ANSWER: usize = 64 << 10;
+
+/// How much is read of one that tells in its body what became of the request: of each part of it, and with all
+/// of it repeated.
+pub(super) const TELLING_ANSWER: usize = 2 << 20;
 
 /// A request, ready to be sent.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Outgoing {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// How much of the answer is read.
+    pub(super) reads: usize,
 }
 
 /// Sends requests: over the network, or to a script in tests.
@@ -57,6 +63,7 @@ impl Wire for Network {
         timeout: Duration,
     ) -> BoxFuture<'static, Reply> {
         let left = Arc::new(AtomicBool::new(false));
+        let reads = request.reads;
         let body = Watched {
             body: Some(request.body),
             asked_for: Arc::clone(&left),
@@ -69,7 +76,7 @@ impl Wire for Network {
         Box::pin(async move {
             let deadline = Instant::now() + timeout;
             match timeout_at(deadline, sending).await {
-                Ok(Ok(answer)) => read(answer, deadline).await,
+                Ok(Ok(answer)) => read(answer, deadline, reads).await,
                 Ok(Err(error)) => failed(error, left.load(Ordering::Acquire)),
                 Err(_) if left.load(Ordering::Acquire) => Reply::NoAnswer(Fault {
                     reason: reason::TIMEOUT,
@@ -86,13 +93,13 @@ impl Wire for Network {
 
 /// Reads the body, up to the limit and the deadline: the status is known, so what of the body does not
 /// come changes nothing.
-async fn read(mut answer: reqwest::Response, deadline: Instant) -> Reply {
+async fn read(mut answer: reqwest::Response, deadline: Instant, most: usize) -> Reply {
     let mut body = BytesMut::new();
     let mut whole = false;
-    while body.len() < MAX_ANSWER {
+    while body.len() < most {
         match timeout_at(deadline, answer.chunk()).await {
             Ok(Ok(Some(chunk))) => {
-                let room = MAX_ANSWER - body.len();
+                let room = most - body.len();
                 body.extend(chunk.iter().take(room));
             }
             Ok(Ok(None)) => {

@@ -73,7 +73,10 @@ async fn a_ticket_is_found_behind_many_others() {
     let (freshdesk, world) = start(KEY, "", DEFAULT_BODY).await;
     let now = Timestamp::now().to_string();
     freshdesk.with(|it| {
-        let others = (1..=150).map(|id| json!({"id": id, "tags": ["vip"], "updated_at": now}));
+        // A page of them is larger than most answers.
+        let subject = "x".repeat(1000);
+        let others = (1..=150)
+            .map(|id| json!({"id": id, "tags": ["vip"], "updated_at": now, "subject": subject}));
         it.tickets = others.collect();
     });
     freshdesk.fail_next([Fault::Lost]);

@@ -196,6 +196,23 @@ async fn of_what_goes_together_only_what_hubspot_refuses_is_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_repeats_long_inquiries_is_read_and_nothing_is_made_twice() {
+    let (hubspot, world) = start(TOKEN, "objectType: tickets", "", DEFAULT_BODY).await;
+    hubspot.fail_next([limited(3)]);
+    world.send(&inquiry(0)).await;
+    calls(&hubspot, 1).await;
+    for number in 1..=40 {
+        let long = with(inquiry(number), "first_message", "x".repeat(4000));
+        world.send(&long).await;
+    }
+    world.ended("delivered", 41).await;
+    assert_eq!(hubspot.with(|it| it.objects.len()), 41);
+    let answers = hubspot.calls();
+    let answers = answers.iter().filter_map(|it| it.answer.as_ref());
+    assert!(answers.map(|it| it.body.len()).max() > Some(64 << 10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_updates_of_one_object_are_no_batch_and_both_are_written() {
     let (hubspot, world) = start(TOKEN, CONTACT, "", DEFAULT_BODY).await;
     hubspot.fail_next([limited(3)]);

@@ -33,7 +33,7 @@ use super::super::kind::{self, Class, Reply, reason};
 use super::super::limit::Limit;
 use super::super::network::Network;
 use super::super::target::{self, Held};
-use super::super::wire::{Outgoing, Wire};
+use super::super::wire::{self, Outgoing, Wire};
 use super::cache::{self, Cache, Found};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -319,6 +319,7 @@ impl LookUp {
             url,
             headers: headers.clone(),
             body: Bytes::new(),
+            reads: wire::ANSWER,
         };
         let timeout = deadline.saturating_duration_since(Instant::now());
         let reply = all.wire.send(client, request, timeout).await;

@@ -29,7 +29,7 @@ pub(super) const API: Api = Api {
             each,
         }),
     }),
-    ..Api::new(judge, Key::Body(stamp))
+    ..Api::telling(judge, Key::Body(stamp))
 };
 
 /// How long a burst holds.

@@ -27,7 +27,7 @@ pub(super) const API: Api = Api {
             each,
         }),
     }),
-    ..Api::new(http_api::judge, Key::Body(stamp))
+    ..Api::telling(http_api::judge, Key::Body(stamp))
 };
 
 #[derive(Deserialize)]

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::{Api, Class, Key, Verdict, http_api, reason, retry_after};
 
 /// `chat.postMessage`.
-pub(super) const API: Api = Api::new(judge, Key::None);
+pub(super) const API: Api = Api::telling(judge, Key::None);
 
 /// An incoming webhook.
 pub(super) const WEBHOOK: Api = Api::new(judge_webhook, Key::None);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::super::kind::{Fault, Found, Key, Reply, Search, reason};
-use super::super::wire::Outgoing;
+use super::super::wire::{self, Outgoing};
 use super::super::{cloudevents, sign};
 use super::http::Caller;
 use super::token::Token;
@@ -126,6 +126,7 @@ impl Caller {
             url,
             headers: self.headers.clone(),
             body: Bytes::new(),
+            reads: wire::TELLING_ANSWER,
         };
         match self.send(request, deadline).await {
             Reply::Answered { answer, .. } if answer.status().is_success() => {
@@ -192,6 +193,7 @@ impl Caller {
             url: self.url_at(frozen.address.as_deref(), at),
             headers,
             body,
+            reads: self.api().reads,
         })
     }
 

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use super::super::excerpt::Secrets;
 use super::super::kind::{Fault, Reply, reason};
-use super::super::wire::{Outgoing, Wire};
+use super::super::wire::{self, Outgoing, Wire};
 use super::{Held, reveal, url};
 
 /// How long a JWT counts, in seconds: Salesforce takes none of more than five minutes
@@ -188,6 +188,7 @@ impl Tokens {
             url: self.url.clone(),
             headers,
             body: Bytes::from(form),
+            reads: wire::ANSWER,
         })
     }
 }

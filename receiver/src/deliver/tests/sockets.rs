@@ -10,7 +10,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hookswitch_crds::duration::Duration as Span;
 use hookswitch_crds::secret::SecretBytes;
-use hookswitch_crds::snapshot::{Destination, Header, HeaderValue, OnAmbiguous, ResolvedSecret};
+use hookswitch_crds::snapshot::{
+    Destination, DestinationKind, Header, HeaderValue, OnAmbiguous, ResolvedSecret,
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -340,6 +342,17 @@ async fn an_answer_without_an_end_is_cut_off() {
         .unwrap();
     assert_eq!(attempted.verdict.class, Class::Delivered);
     assert!(attempted.answer.excerpt.unwrap().len() <= 1024);
+}
+
+#[tokio::test]
+async fn r54_an_answer_that_repeats_a_long_message_is_read_to_its_end() {
+    let long = "x".repeat(200_000);
+    let said = format!(r#"{{"message":{{"text":"{long}"}},"ok":true}}"#);
+    let server = Server::start(respond("200 OK", "", &said)).await;
+    let mut to = local(url(server.address));
+    to.kind = DestinationKind::Slack;
+    let attempted = once(to).await;
+    assert_eq!(attempted.verdict.class, Class::Delivered, "{attempted:?}");
 }
 
 #[tokio::test]
