@@ -213,6 +213,26 @@ async fn an_answer_that_repeats_long_inquiries_is_read_and_nothing_is_made_twice
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_is_there_already_keeps_no_others_from_being_made() {
+    let (hubspot, world) = start(TOKEN, "objectType: tickets", "", DEFAULT_BODY).await;
+    let conflict = Answer::json(StatusCode::CONFLICT, &json!({"category": "CONFLICT"}));
+    hubspot.fail_next([limited(3), Fault::Answer(conflict)]);
+    world.send(&inquiry(0)).await;
+    calls(&hubspot, 1).await;
+    for number in 1..=2 {
+        world.send(&inquiry(number)).await;
+    }
+    world.ended("delivered", 3).await;
+    let calls = hubspot.calls();
+    let inputs: Vec<_> = calls.iter().map(|call| ids(call).len()).collect();
+    let refused = calls.iter().position(|call| call.status() == Some(409));
+    let (before, after) = inputs.split_at(refused.expect("a conflict") + 1);
+    assert!(before.last() > Some(&1), "{inputs:?}");
+    assert!(after.iter().all(|it| *it == 1), "{inputs:?}");
+    assert_eq!(hubspot.with(|it| it.objects.len()), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_updates_of_one_object_are_no_batch_and_both_are_written() {
     let (hubspot, world) = start(TOKEN, CONTACT, "", DEFAULT_BODY).await;
     hubspot.fail_next([limited(3)]);

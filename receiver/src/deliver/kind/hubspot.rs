@@ -3,12 +3,14 @@
 //!
 //! - 429 names the limit that was met in `policyName`: ten seconds pass, a day does not.
 //! - 423 is a lock, for two seconds or more; 477 is a move between data centres, with `Retry-After`.
+//! - 409 is an object that has a unique value already, of one input perhaps; or two requests for one object at
+//!   once.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
@@ -75,6 +77,16 @@ struct Failure {
     context: Map<String, Json>,
 }
 
+impl Failure {
+    fn verdict(&self) -> Verdict {
+        if PASSING.contains(&self.category.as_str()) {
+            Verdict::new(Class::Retry, reason::SERVER_ERROR)
+        } else {
+            Verdict::new(Class::Refused, reason::REFUSED)
+        }
+    }
+}
+
 fn judge(answer: &Response<Bytes>, now: Timestamp) -> Verdict {
     let wait = retry_after(answer.headers(), now);
     match answer.status().as_u16() {
@@ -98,6 +110,10 @@ fn judge(answer: &Response<Bytes>, now: Timestamp) -> Verdict {
 }
 
 fn each(answer: &Response<Bytes>, ids: &[Uuid]) -> Option<Vec<Verdict>> {
+    if answer.status() == StatusCode::CONFLICT && ids.len() > 1 {
+        let alone = Verdict::new(Class::Alone, reason::BATCH_REFUSED);
+        return Some(vec![alone; ids.len()]);
+    }
     if !answer.status().is_success() {
         return None;
     }
@@ -111,24 +127,19 @@ fn each(answer: &Response<Bytes>, ids: &[Uuid]) -> Option<Vec<Verdict>> {
         .into_iter()
         .filter_map(|it| Some((it.trace?, Verdict::delivered())))
         .collect();
-    for Failure { category, context } in &errors {
-        let verdict = if PASSING.contains(&category.as_str()) {
-            Verdict::new(Class::Retry, reason::SERVER_ERROR)
-        } else {
-            Verdict::new(Class::Refused, reason::REFUSED)
-        };
+    for error @ Failure { context, .. } in &errors {
         let traces = context.get("objectWriteTraceId").into_iter();
         let traces = traces.flat_map(|it| {
             it.as_array()
                 .map_or_else(|| std::slice::from_ref(it), Vec::as_slice)
         });
         for trace in traces.filter_map(Json::as_str) {
-            verdicts.insert(trace.to_owned(), verdict);
+            verdicts.insert(trace.to_owned(), error.verdict());
         }
     }
     // Of one that is named nowhere it is not known; of a single one the errors are its own.
     let unnamed = match errors.first() {
-        Some(_) if ids.len() == 1 => Verdict::new(Class::Refused, reason::REFUSED),
+        Some(error) if ids.len() == 1 => error.verdict(),
         _ => Verdict::unreadable(),
     };
     let verdict = |id: &Uuid| verdicts.get(&id.to_string()).copied().unwrap_or(unnamed);
@@ -190,6 +201,13 @@ mod tests {
         assert_eq!(each(&answer(200, r#"{"results":[{}]}"#), &ids), None);
         let none = each(&answer(207, r#"{"errors":[{}]}"#), &ids[..1]).unwrap();
         assert_eq!(none[0].class, Class::Refused);
+        let passing = answer(207, r#"{"errors":[{"category":"RATE_LIMITS"}]}"#);
+        let passing = each(&passing, &ids[..1]).unwrap();
+        assert_eq!(passing[0].class, Class::Retry);
+        let conflict = answer(409, r#"{"category":"CONFLICT"}"#);
+        let alone = each(&conflict, &ids).unwrap();
+        assert!(alone.iter().all(|it| it.class == Class::Alone));
+        assert_eq!(each(&conflict, &ids[..1]), None);
         let unknown = each(&answer(207, r#"{"errors":[{}]}"#), &ids).unwrap();
         assert_eq!(unknown[0].class, Class::Ambiguous);
     }
