@@ -4,7 +4,7 @@
 //!
 //! 429 and 5xx say no delay: backoff from 2 s to 60 s. 413: fewer at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -51,24 +51,24 @@ fn each(answer: &Response<Bytes>, ids: &[Uuid]) -> Option<Vec<Verdict>> {
     if failed_records.is_empty() {
         return None;
     }
-    let named: HashSet<&str> = failed_records
-        .iter()
-        .filter_map(|it| it.insert_id.as_deref())
-        .filter(|it| !it.is_empty())
-        .collect();
-    let placed: HashSet<usize> = failed_records
-        .iter()
-        .filter(|it| it.insert_id.as_deref().is_none_or(str::is_empty))
-        .filter_map(|it| it.index)
-        .collect();
-    let verdict = |(index, id): (usize, &Uuid)| {
-        if named.contains(id.to_string().as_str()) || placed.contains(&index) {
+    let places = ids.iter().enumerate();
+    let places: HashMap<String, usize> = places.map(|(at, id)| (id.to_string(), at)).collect();
+    let place = |failure: &Failure| {
+        let named = failure.insert_id.as_deref().and_then(|id| places.get(id));
+        let place = named.copied().or(failure.index);
+        place.filter(|place| *place < ids.len())
+    };
+    // Where one fails of which it is not known which that is, none is known to be there.
+    let failed: Option<HashSet<usize>> = failed_records.iter().map(place).collect();
+    let failed = failed?;
+    let verdict = |place| {
+        if failed.contains(&place) {
             Verdict::new(Class::Refused, reason::REFUSED)
         } else {
             Verdict::delivered()
         }
     };
-    Some(ids.iter().enumerate().map(verdict).collect())
+    Some((0..ids.len()).map(verdict).collect())
 }
 
 /// The event's own time, or when it was accepted: the same with every attempt.
@@ -103,7 +103,19 @@ mod tests {
         let verdicts = each(&answer(400, &body.to_string()), &ids).unwrap();
         let classes: Vec<_> = verdicts.iter().map(|it| it.class).collect();
         assert_eq!(classes, [Class::Refused, Class::Refused, Class::Delivered]);
+        // One that is named otherwise is known by its place, and where that is none each goes alone.
+        let failing =
+            |failure: Json| answer(400, &json!({"failed_records": [failure]}).to_string());
+        let verdicts = each(&failing(json!({"index": 0, "insert_id": "other"})), &ids).unwrap();
+        let classes: Vec<_> = verdicts.iter().map(|it| it.class).collect();
+        assert_eq!(
+            classes,
+            [Class::Refused, Class::Delivered, Class::Delivered]
+        );
         for whole in [
+            failing(json!({"insert_id": "other"})),
+            failing(json!({"index": 3})),
+            failing(json!({})),
             answer(400, "not JSON"),
             answer(200, "{}"),
             answer(413, "{}"),
