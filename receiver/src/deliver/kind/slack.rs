@@ -26,6 +26,7 @@ const ERRORS: &[(&str, Class, &str)] = &[
     ("message_limit_exceeded", Class::Retry, reason::RATE_LIMITED),
     ("service_unavailable", Class::Retry, reason::SERVER_ERROR),
     ("team_added_to_org", Class::Retry, reason::SERVER_ERROR),
+    ("org_login_required", Class::Retry, reason::SERVER_ERROR),
     ("request_timeout", Class::Retry, reason::REQUEST_TIMEOUT),
     // "It's possible some aspect of the operation succeeded before the error was raised."
     ("internal_error", Class::Ambiguous, reason::SERVER_ERROR),
@@ -95,6 +96,11 @@ mod tests {
             ("invalid_auth", Class::Refused),
             ("ratelimited", Class::RateLimited),
             ("service_unavailable", Class::Retry),
+            ("team_added_to_org", Class::Retry),
+            ("org_login_required", Class::Retry),
+            ("request_timeout", Class::Retry),
+            ("message_limit_exceeded", Class::Retry),
+            ("internal_error", Class::Ambiguous),
             ("fatal_error", Class::Ambiguous),
         ] {
             let verdict = said(&format!(r#"{{"ok":false,"error":"{error}"}}"#));

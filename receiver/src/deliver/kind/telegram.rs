@@ -101,5 +101,6 @@ mod tests {
             judged(401, r#"{"ok":false,"error_code":401}"#).reason,
             reason::UNAUTHORIZED
         );
+        assert_eq!(judged(404, "").reason, reason::UNAUTHORIZED);
     }
 }
