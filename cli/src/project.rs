@@ -13,10 +13,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
+use hookswitch_crds::event_route::EventRoute;
 use hookswitch_crds::snapshot::Snapshot;
+use hookswitch_crds::subscription::WebhookSubscription;
 use hookswitch_crds::validation::{self, Resource, Violation};
 use hookswitch_operator::compile::{
-    self, Conditions, Effect, Objects, Problem, Settings, Unreadable, compile,
+    self, Conditions, Effect, Objects, Problem, Settings, Unreadable, Written, compile,
 };
 use serde_json::Value as Json;
 
@@ -200,11 +202,21 @@ impl Project {
             let key = object.id.key.clone();
             match object.id.kind {
                 Kind::WebhookSubscription => {
-                    let read = self.read(object, compile::Kind::WebhookSubscription, &mut gathered);
+                    let read = self.read(
+                        object,
+                        compile::Kind::WebhookSubscription,
+                        Written::<WebhookSubscription>::of,
+                        &mut gathered,
+                    );
                     gathered.objects.subscriptions.extend(read);
                 }
                 Kind::EventRoute => {
-                    let read = self.read(object, compile::Kind::EventRoute, &mut gathered);
+                    let read = self.read(
+                        object,
+                        compile::Kind::EventRoute,
+                        Written::<EventRoute>::of,
+                        &mut gathered,
+                    );
                     gathered.objects.routes.extend(read);
                 }
                 Kind::Secret => {
@@ -231,8 +243,9 @@ impl Project {
         &mut self,
         object: &Object,
         kind: compile::Kind,
+        written: fn(&T) -> Result<Written<T>, serde_json::Error>,
         gathered: &mut Gathered,
-    ) -> Option<Arc<T>> {
+    ) -> Option<Arc<Written<T>>> {
         let mut json = object.json();
         let generation = self
             .generations
@@ -240,7 +253,15 @@ impl Project {
         if let Some(metadata) = json.get_mut("metadata").and_then(Json::as_object_mut) {
             metadata.insert("generation".into(), generation.into());
         }
-        match validation::read(json) {
+        let read = validation::read(json).and_then(|read: T| {
+            written(&read).map_err(|error| {
+                vec![Violation {
+                    field: "spec".to_owned(),
+                    message: error.to_string(),
+                }]
+            })
+        });
+        match read {
             Ok(read) => Some(Arc::new(read)),
             Err(violations) => {
                 gathered.objects.unreadable.push(Unreadable {

@@ -22,6 +22,7 @@ use crate::secret::SecretBytes;
 mod destination;
 mod memory;
 pub mod shard;
+mod spec;
 
 pub use destination::{
     Auth, CircuitBreaker, Credential, Delivery, Destination, DestinationKind, Format, Grant,
@@ -29,6 +30,7 @@ pub use destination::{
     Postgres, RateLimit, Redact, Transport,
 };
 pub use memory::{After, Once, Transition, Unless};
+pub use spec::Spec;
 
 /// The newest format of the snapshot that this build writes and reads.
 pub const FORMAT: u32 = 1;
@@ -73,7 +75,7 @@ pub struct Origin {
     /// The snapshot sequence that last changed what this entry resolves to.
     pub since: u64,
     /// The spec that is served, as it was written: the last good one lives on from here.
-    pub spec: serde_json::Value,
+    pub spec: Spec,
 }
 
 /// A `WebhookSubscription`, resolved.

@@ -47,6 +47,7 @@ mod subscription;
 mod verification;
 mod versions;
 mod word_lists;
+mod written;
 
 pub use effective::effective;
 pub use report::{
@@ -54,19 +55,20 @@ pub use report::{
 };
 pub use secrets::SecretData;
 pub use settings::{Ceilings, Namespaces, PathGrant, PrivateGrant, Settings};
+pub use written::Written;
 
 use attach::{NamespaceLabels, Parent};
 use cache::{Cache, Resolved};
-use versions::{Decision, Object, Source, Versions};
+use versions::{Decision, Object, Versions};
 
 /// All that is compiled. Names are unique within a kind; of two objects with one name the later
 /// counts.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
     /// In any order.
-    pub subscriptions: Vec<Arc<WebhookSubscription>>,
+    pub subscriptions: Vec<Arc<Written<WebhookSubscription>>>,
     /// In any order.
-    pub routes: Vec<Arc<EventRoute>>,
+    pub routes: Vec<Arc<Written<EventRoute>>>,
     /// The data of the Secrets that objects refer to; more do no harm.
     pub secrets: BTreeMap<ObjectKey, Arc<SecretData>>,
     /// The data of the `ConfigMap`s that objects refer to; more do no harm.
@@ -224,7 +226,7 @@ impl Resolved for route::Resolved {
 }
 
 /// The objects of a kind, one for each name.
-fn all<'a, K: Source + 'a>(
+fn all<'a, K: 'a>(
     readable: impl Iterator<Item = Object<'a, K>>,
     kind: Kind,
     objects: &'a Objects,

@@ -200,8 +200,10 @@ impl Index {
         let mut referenced = BTreeSet::new();
         let mut config_maps = BTreeSet::new();
         for Origin { key, spec, .. } in others {
-            referenced.extend(references::in_spec(&key.namespace, spec));
-            config_maps.extend(references::config_maps_in_spec(&key.namespace, spec));
+            // The text of one that is JSON no more refers to nothing.
+            let spec = spec.read().unwrap_or_default();
+            referenced.extend(references::in_spec(&key.namespace, &spec));
+            config_maps.extend(references::config_maps_in_spec(&key.namespace, &spec));
         }
         referenced.extend(self.subscriptions.references());
         referenced.extend(self.routes.references());
@@ -284,31 +286,13 @@ pub struct Wanted {
 }
 
 impl Watched for WebhookSubscription {
-    type Spec = hookswitch_crds::subscription::WebhookSubscriptionSpec;
     type Status = WebhookSubscriptionStatus;
     const KIND: Kind = Kind::WebhookSubscription;
-
-    fn build(metadata: kube::api::ObjectMeta, spec: Self::Spec) -> Self {
-        Self {
-            metadata,
-            spec,
-            status: None,
-        }
-    }
 }
 
 impl Watched for EventRoute {
-    type Spec = hookswitch_crds::event_route::EventRouteSpec;
     type Status = EventRouteStatus;
     const KIND: Kind = Kind::EventRoute;
-
-    fn build(metadata: kube::api::ObjectMeta, spec: Self::Spec) -> Self {
-        Self {
-            metadata,
-            spec,
-            status: None,
-        }
-    }
 }
 
 fn input(changed: bool) -> Change {

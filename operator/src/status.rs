@@ -326,12 +326,13 @@ impl<'a> Folded<'a> {
         conditions.collect()
     }
 
-    /// The conditions whose status or reason is another than was written.
+    /// The conditions whose status or reason is another than was written. One that is true from the start is
+    /// none: of an object that is as it should be, only that it is programmed is told.
     fn transitions(&self, written: &[Condition]) -> Vec<Transition> {
         let written = by_type(written);
         let changed = self.0.iter().filter(|(type_, now)| {
             let before = written.get(type_);
-            before.is_none_or(|before| {
+            before.map_or(!now.status, |before| {
                 before.reason != now.reason || (before.status == status::TRUE) != now.status
             })
         });

@@ -17,12 +17,15 @@ use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::Origin;
+use kube::core::object::HasSpec;
+use serde::de::DeserializeOwned;
 
 use super::context::{Context, Version};
 use super::problems::Problems;
 use super::secrets::Lookups;
 use super::stamp::{self, Entry};
-use super::versions::{self, Decision, Object, Source, Versions};
+use super::versions::{self, Decision, Object, Versions};
+use super::written::Written;
 use super::{Objects, Settings};
 
 /// What a spec resolves to.
@@ -40,7 +43,7 @@ pub(super) struct Cache<K, T: Resolved>(BTreeMap<ObjectKey, Known<K, T>>);
 /// An object as it was resolved, and what from.
 #[derive(Debug)]
 struct Known<K, T: Resolved> {
-    object: Arc<K>,
+    object: Arc<Written<K>>,
     /// The entry that the snapshot had of it.
     past: Option<Arc<T::Entry>>,
     lookups: Lookups,
@@ -54,7 +57,7 @@ impl<K, T: Resolved> Default for Cache<K, T> {
     }
 }
 
-impl<K: Source, T: Resolved> Cache<K, T> {
+impl<K: HasSpec<Spec: DeserializeOwned>, T: Resolved> Cache<K, T> {
     /// The specs of an object that could be served; tells too whether they had to be resolved.
     pub(super) fn versions(
         &mut self,

@@ -22,7 +22,8 @@ use hookswitch_crds::snapshot::{Destination, Http, Route, Snapshot, Subscription
 use serde_json::Value as Json;
 
 use super::{
-    Compiled, Effect, EventRouteReport, Objects, Settings, WebhookSubscriptionReport, compile,
+    Compiled, Effect, EventRouteReport, Objects, Settings, WebhookSubscriptionReport, Written,
+    compile,
 };
 
 /// A subscription that is served, and its Secret.
@@ -84,12 +85,12 @@ fn add(objects: &mut Objects, mut json: Json) {
     );
     match kind.as_str() {
         "WebhookSubscription" => {
-            let object = serde_json::from_value(json).unwrap();
-            objects.subscriptions.push(Arc::new(object));
+            let object = Written::of(&serde_json::from_value(json).unwrap());
+            objects.subscriptions.push(Arc::new(object.unwrap()));
         }
         "EventRoute" => {
-            let object = serde_json::from_value(json).unwrap();
-            objects.routes.push(Arc::new(object));
+            let object = Written::of(&serde_json::from_value(json).unwrap());
+            objects.routes.push(Arc::new(object.unwrap()));
         }
         "Secret" => {
             let data = json["stringData"].as_object().unwrap().iter();

@@ -15,51 +15,17 @@
 use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
-use hookswitch_crds::event_route::{EventRoute, EventRouteSpec};
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::snapshot::Origin;
-use hookswitch_crds::subscription::{WebhookSubscription, WebhookSubscriptionSpec};
+use hookswitch_crds::snapshot::{Origin, Spec};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Serialize;
+use kube::core::object::HasSpec;
 use serde::de::DeserializeOwned;
 
 use super::context::{Context, Version};
 use super::problems::Problems;
 use super::secrets::{Lookups, Secrets};
+use super::written::Written;
 use super::{Objects, Settings, Unreadable};
-
-/// A kind of object that is compiled.
-pub(super) trait Source {
-    type Spec: Serialize + DeserializeOwned;
-
-    fn metadata(&self) -> &ObjectMeta;
-    fn spec(&self) -> &Self::Spec;
-}
-
-impl Source for WebhookSubscription {
-    type Spec = WebhookSubscriptionSpec;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn spec(&self) -> &Self::Spec {
-        &self.spec
-    }
-}
-
-impl Source for EventRoute {
-    type Spec = EventRouteSpec;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn spec(&self) -> &Self::Spec {
-        &self.spec
-    }
-}
 
 /// An object, whether or not it could be read.
 #[derive(Debug)]
@@ -69,16 +35,13 @@ pub(super) struct Object<'a, K> {
     pub(super) created: Option<Timestamp>,
     pub(super) generation: i64,
     /// The object, or why it can't be read.
-    pub(super) source: Result<&'a Arc<K>, &'a str>,
+    pub(super) source: Result<&'a Arc<Written<K>>, &'a str>,
 }
 
 impl<'a, K> Object<'a, K> {
     /// One that could be read. Without a namespace it is in `default`, as kubectl has it.
-    pub(super) fn read(source: &'a Arc<K>) -> Self
-    where
-        K: Source,
-    {
-        let metadata = source.metadata();
+    pub(super) fn read(source: &'a Arc<Written<K>>) -> Self {
+        let metadata = &source.metadata;
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
         let name = metadata.name.as_deref().unwrap_or_default();
         Self {
@@ -170,7 +133,7 @@ impl<T> Versions<T> {
 ///
 /// `previous` is what the previous snapshot served under the object's name. What is looked up is noted
 /// in `lookups`: of Secrets, and of `ConfigMap`s.
-pub(super) fn resolve<K: Source, T>(
+pub(super) fn resolve<K: HasSpec<Spec: DeserializeOwned>, T>(
     object: &Object<'_, K>,
     previous: Option<&Origin>,
     objects: &Objects,
@@ -188,21 +151,21 @@ pub(super) fn resolve<K: Source, T>(
     let mut problems = Problems::default();
     let written = match object.source {
         Err(message) => Err(message.to_owned()),
-        Ok(source) => match serde_json::to_value(source.spec()) {
-            Ok(json) => Ok((source.spec(), json)),
+        Ok(source) => match source.spec.read::<K::Spec>() {
+            Ok(spec) => Ok((spec, &source.spec)),
             Err(error) => Err(error.to_string()),
         },
     };
     let written = written
         .map_err(|message| problems.refused("spec", reason::UNREADABLE, message))
         .ok();
-    let resolved = written.as_ref().map(|(spec, json)| {
+    let resolved = written.as_ref().map(|(spec, text)| {
         let origin = Origin {
             key: object.key.clone(),
             uid: object.uid.to_owned(),
             generation: object.generation,
             since: 0,
-            spec: json.clone(),
+            spec: Spec::clone(text),
         };
         resolve(spec, origin, &context(Version::Current), &mut problems)
     });
@@ -214,11 +177,11 @@ pub(super) fn resolve<K: Source, T>(
     let last_good = previous
         .filter(|origin| origin.uid == object.uid)
         .filter(|origin| match &written {
-            Some((_, json)) if current.is_some() => *json != origin.spec,
+            Some((_, text)) if current.is_some() => **text != origin.spec,
             _ => true,
         })
         .and_then(|origin| {
-            let spec: K::Spec = serde_json::from_value(origin.spec.clone()).ok()?;
+            let spec: K::Spec = origin.spec.read().ok()?;
             let origin = Origin {
                 since: 0,
                 ..origin.clone()

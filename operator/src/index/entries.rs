@@ -6,30 +6,27 @@ use std::sync::Arc;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::Origin;
 use kube::api::{DynamicObject, ObjectMeta};
+use kube::core::object::HasSpec;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::{Change, references};
-use crate::compile::{Kind, Unreadable};
+use crate::compile::{Kind, Unreadable, Written};
 
 /// A kind of object that is compiled.
-pub trait Watched {
-    /// Its spec.
-    type Spec: DeserializeOwned;
+pub trait Watched: HasSpec<Spec: Serialize + DeserializeOwned> {
     /// Its status.
     type Status: DeserializeOwned + Default + PartialEq + std::fmt::Debug;
     /// Its kind.
     const KIND: Kind;
-
-    /// An object of it, without its status.
-    fn build(metadata: ObjectMeta, spec: Self::Spec) -> Self;
 }
 
 /// An object, and what its status says.
 #[derive(Debug)]
 pub struct Entry<K: Watched> {
     /// The object without its status, or why it can't be read.
-    pub object: Result<Arc<K>, Box<Unreadable>>,
+    pub object: Result<Arc<Written<K>>, Box<Unreadable>>,
     /// Its UID.
     pub uid: String,
     /// Its generation.
@@ -124,7 +121,7 @@ impl<K: Watched> Entries<K> {
             .flat_map(|it| it.config_maps.iter().cloned())
     }
 
-    pub(super) fn readable(&self) -> impl Iterator<Item = Arc<K>> {
+    pub(super) fn readable(&self) -> impl Iterator<Item = Arc<Written<K>>> {
         self.0
             .values()
             .filter_map(|it| it.object.as_ref().ok().cloned())
@@ -158,29 +155,27 @@ fn read<K: Watched>(
     key: &ObjectKey,
     metadata: ObjectMeta,
     spec: Json,
-) -> Result<Arc<K>, Box<Unreadable>> {
-    // Of the rest nothing is compiled, and managed fields are larger than most specs.
-    let metadata = ObjectMeta {
-        name: metadata.name,
-        namespace: metadata.namespace,
-        uid: metadata.uid,
-        generation: metadata.generation,
-        creation_timestamp: metadata.creation_timestamp,
-        ..ObjectMeta::default()
-    };
-    match serde_path_to_error::deserialize(spec) {
-        Ok(spec) => Ok(Arc::new(K::build(metadata, spec))),
-        Err(error) => Err(Box::new(Unreadable {
+) -> Result<Arc<Written<K>>, Box<Unreadable>> {
+    let unreadable = |metadata: &ObjectMeta, message: String| {
+        Box::new(Unreadable {
             kind: K::KIND,
             key: key.clone(),
-            uid: metadata.uid.unwrap_or_default(),
-            created: metadata.creation_timestamp.map(|it| it.0),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            created: metadata.creation_timestamp.as_ref().map(|it| it.0),
             generation: metadata.generation.unwrap_or_default(),
-            message: format!(
-                "spec.{}: {}; upgrade the operator if the field is new, or correct it",
-                error.path(),
-                error.inner()
-            ),
-        })),
+            message,
+        })
+    };
+    let spec: K::Spec = serde_path_to_error::deserialize(spec).map_err(|error| {
+        let message = format!(
+            "spec.{}: {}; upgrade the operator if the field is new, or correct it",
+            error.path(),
+            error.inner()
+        );
+        unreadable(&metadata, message)
+    })?;
+    match Written::new(metadata.clone(), &spec) {
+        Ok(written) => Ok(Arc::new(written)),
+        Err(error) => Err(unreadable(&metadata, format!("spec: {error}"))),
     }
 }

@@ -102,8 +102,6 @@ struct Write {
     uid: String,
     status: Json,
     transitions: Vec<Transition>,
-    /// True where its author waits for an answer: it is about a new generation.
-    urgent: bool,
 }
 
 impl Writer {
@@ -141,12 +139,10 @@ impl Writer {
     async fn write_all(&mut self) {
         loop {
             self.options.leadership.lead().await;
-            let mut writes = self.due();
+            let writes = self.due();
             if writes.is_empty() {
                 return;
             }
-            writes.sort_by_key(|write| !write.urgent);
-            writes.truncate(BATCH);
             let this = &*self;
             let failed: Vec<Id> = futures::stream::iter(writes)
                 .map(|write| this.write(write))
@@ -160,7 +156,7 @@ impl Writer {
         }
     }
 
-    /// The statuses that are not what they should be.
+    /// The next batch of statuses that are not what they should be.
     fn due(&mut self) -> Vec<Write> {
         let outcome = self.options.outcome.borrow_and_update().clone();
         let fleet = self.options.fleet.borrow_and_update().clone();
@@ -174,32 +170,29 @@ impl Writer {
             fleet: &fleet,
             now: clock::now(),
         };
-        let mut writes = Vec::new();
+        let mut batch = Batch::new(&self.resting);
         self.options.index.with(|index| {
             for (key, entry) in index.subscription_statuses() {
                 let report = outcome.subscriptions.get(key);
                 // Of a spec that came since, the next compile tells.
-                if let Some(report) = report.filter(|it| it.generation == entry.generation)
-                    && let Some(draft) = super::subscription(key, report, &entry.status, view)
-                {
-                    let id = (Kind::WebhookSubscription, key.clone());
+                if let Some(report) = report.filter(|it| it.generation == entry.generation) {
                     let urgent = entry.status.observed_generation != Some(report.generation);
-                    writes.extend(Write::new(id, &entry.uid, draft, urgent));
+                    batch.add(Kind::WebhookSubscription, key, &entry.uid, urgent, || {
+                        super::subscription(key, report, &entry.status, view)
+                    });
                 }
             }
             for (key, entry) in index.route_statuses() {
                 let report = outcome.routes.get(key);
-                if let Some(report) = report.filter(|it| it.generation == entry.generation)
-                    && let Some(draft) = super::route(key, report, &entry.status, view)
-                {
-                    let id = (Kind::EventRoute, key.clone());
+                if let Some(report) = report.filter(|it| it.generation == entry.generation) {
                     let urgent = entry.status.observed_generation != Some(report.generation);
-                    writes.extend(Write::new(id, &entry.uid, draft, urgent));
+                    batch.add(Kind::EventRoute, key, &entry.uid, urgent, || {
+                        super::route(key, report, &entry.status, view)
+                    });
                 }
             }
         });
-        writes.retain(|write| !self.resting.contains_key(&write.id));
-        writes
+        batch.done()
     }
 
     /// Writes a status; gives the object where that failed.
@@ -209,7 +202,6 @@ impl Writer {
             uid,
             status,
             transitions,
-            urgent: _,
         } = write;
         let (kind, key) = &id;
         let resource = resource(*kind);
@@ -279,16 +271,64 @@ impl Writer {
     }
 }
 
-impl Write {
-    fn new<S: serde::Serialize>(id: Id, uid: &str, draft: Draft<S>, urgent: bool) -> Option<Self> {
-        let status = serde_json::to_value(draft.status).ok()?;
-        Some(Self {
+/// The statuses that are written next. Of ten thousand that differ no more is made than is written.
+struct Batch<'a> {
+    resting: &'a HashMap<Id, Instant>,
+    urgent: Vec<Write>,
+    others: Vec<Write>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(resting: &'a HashMap<Id, Instant>) -> Self {
+        Self {
+            resting,
+            urgent: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
+    /// Adds an object's status where there is room, and `draft` says that there is one to write. `urgent` where its
+    /// author waits for an answer: it is about a new generation.
+    fn add<S: serde::Serialize>(
+        &mut self,
+        kind: Kind,
+        key: &ObjectKey,
+        uid: &str,
+        urgent: bool,
+        draft: impl FnOnce() -> Option<Draft<S>>,
+    ) {
+        let writes = if urgent {
+            &mut self.urgent
+        } else {
+            &mut self.others
+        };
+        if writes.len() >= BATCH {
+            return;
+        }
+        let Some(Draft {
+            status,
+            transitions,
+        }) = draft()
+        else {
+            return;
+        };
+        let id = (kind, key.clone());
+        if self.resting.contains_key(&id) {
+            return;
+        }
+        writes.extend(serde_json::to_value(status).ok().map(|status| Write {
             id,
             uid: uid.to_owned(),
             status,
-            transitions: draft.transitions,
-            urgent,
-        })
+            transitions,
+        }));
+    }
+
+    /// At most [`BATCH`], those first that someone waits for.
+    fn done(self) -> Vec<Write> {
+        let Self { urgent, others, .. } = self;
+        let writes = urgent.into_iter().chain(others);
+        writes.take(BATCH).collect()
     }
 }
 

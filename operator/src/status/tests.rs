@@ -196,7 +196,12 @@ fn what_stands_there_already_is_not_written() {
         subscription(&key(), &accepted(3, 7), written, view)
     };
     let first = at(NOW, 6, &WebhookSubscriptionStatus::default()).unwrap();
-    assert_eq!(first.transitions.len(), 3);
+    let told: Vec<&str> = first.transitions.iter().map(|it| it.condition).collect();
+    assert_eq!(
+        told,
+        [PROGRAMMED],
+        "what is true from the start is no change"
+    );
     assert_eq!(at(LATER, 6, &first.status), None);
 
     // Others may add conditions, in any order.

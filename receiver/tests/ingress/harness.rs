@@ -11,8 +11,8 @@ use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{
     self, FieldSource, Fields, HmacAlgorithm, Limits, MessagePart, Origin, Ping, ResolvedSecret,
-    SecretEncoding, SignatureEncoding, SignatureLayout, Snapshot, Subscription, TimestampUnit,
-    Verification,
+    SecretEncoding, SignatureEncoding, SignatureLayout, Snapshot, Spec, Subscription,
+    TimestampUnit, Verification,
 };
 use hookswitch_receiver::clock::Clock;
 use hookswitch_receiver::config::Publisher;
@@ -206,7 +206,7 @@ pub(crate) fn origin(name: &str) -> Origin {
         uid: String::new(),
         generation: 1,
         since: 1,
-        spec: serde_json::Value::Null,
+        spec: Spec::of(&()).expect("null is JSON"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
-use hookswitch_crds::snapshot::Snapshot;
+use hookswitch_crds::snapshot::{Snapshot, Spec};
 use jiff::Timestamp;
 
 use super::{ROUTE, SUBSCRIPTION, all, compiled, edited, key, objects, recompiled, settings};
@@ -298,7 +298,7 @@ spec: {provider: Generic, path: /support/support, verification: {unverified: tru
 fn a_last_good_spec_of_another_build_may_be_unreadable_too() {
     let mut before = compiled(&all(&[SUBSCRIPTION, ROUTE]));
     let entry = Arc::make_mut(&mut before.snapshot.routes[0]);
-    entry.origin.spec = serde_json::json!({"from": "the future"});
+    entry.origin.spec = Spec::of(&serde_json::json!({"from": "the future"})).unwrap();
     let after = recompiled(&before, &all(&[SUBSCRIPTION, &broken_route()]));
     assert!(after.route_entry("support/crm").is_none());
     assert!(after.subscription_entry("support/support").is_some());

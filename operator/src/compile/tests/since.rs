@@ -80,6 +80,7 @@ fn an_edit_that_resolves_to_the_same_leaves_since_alone() {
         .unwrap()
         .origin
         .spec;
+    let spec: serde_json::Value = spec.read().unwrap();
     assert_eq!(spec["path"], "/support/support");
 }
 
