@@ -19,12 +19,14 @@ use crate::metrics::Metrics;
 use crate::plan::Lane;
 use crate::redact::Redactor;
 
+mod awaited;
 mod index;
 mod memory;
 
 #[cfg(test)]
 mod tests;
 
+pub use awaited::Planned;
 pub use index::{Index, Place};
 pub use memory::{After, Once, Transition, Unless};
 

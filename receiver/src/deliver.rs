@@ -13,6 +13,8 @@
 //! - A lane without work has no runner, and costs nothing.
 //! - At least once: an attempt is durable before its bytes leave, and its outcome before it counts. A
 //!   crash between the two makes the attempt ambiguous, and `onAmbiguous` decides.
+//! - Where receivers share a store, what the configuration lacks is not taken for removed before the one that
+//!   planned a delivery has had time to come.
 //! - Every attempt sends the frozen method, content type and body with the same `Idempotency-Key`,
 //!   under the headers, secrets and signatures of the current configuration.
 
@@ -35,6 +37,7 @@ use crate::plan::Lane;
 use crate::store::Store;
 use crate::wake::Wake;
 
+mod awaiting;
 mod backoff;
 mod breaker;
 mod cloudevents;

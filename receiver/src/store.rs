@@ -39,6 +39,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::config::Planned;
 use crate::event::Event;
 use crate::plan::{
     DeadReason, EchoMark, Firing, FrozenBody, FrozenRequest, Lane, MemoryKey, NewDelivery, Plan,
@@ -231,6 +232,8 @@ pub struct StoredDelivery {
     pub attempts: u32,
     /// When it was planned, or replayed, or retried last: `giveUpAfter` counts from then.
     pub planned_at: Timestamp,
+    /// The `sequence` of the snapshot that its event was planned by.
+    pub sequence: u64,
     /// When it is to be attempted next.
     pub due: Timestamp,
     /// The last attempt was claimed and never finished: its bytes may have left.
@@ -385,6 +388,11 @@ pub struct LaneStats {
 
 /// Durable events, plans and deliveries.
 pub trait Store: Send + Sync + 'static {
+    /// Whether other receivers plan too, by configurations that this one may not have yet.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Keeps an event with its dedup entry, in one append, and returns once it is durable. A
     /// concurrent duplicate waits for the first one's commit and shares its outcome, errors included.
     /// Where there is no room, what its subscription's rules may forget goes first, then its finished
@@ -455,6 +463,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// What waits, for each part of a rule that has timers.
     fn timers(&self) -> Pending<'_, Vec<TimerStats>>;
+
+    /// What planned the last of a rule's timers that wait. Asked only where the store [is
+    /// shared](Self::is_shared).
+    fn timers_planned(&self, _: &ObjectKey, _: &Scope) -> Pending<'_, Option<Planned>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Removes timers of a rule that is gone, with their deliveries, a bounded piece at a time.
     fn remove_timers(

@@ -58,9 +58,17 @@ pub(super) async fn run(engine: Arc<Engine>) -> Result<(), Error> {
     for lane in engine.pending_lanes().await {
         runners.wake(lane);
     }
+    let mut config = engine.config.clone();
+    config.mark_unchanged();
     loop {
         tokio::select! {
             () = engine.shutdown.cancelled() => return Ok(()),
+            // Another receiver may have planned look-ups by it before it was here.
+            Ok(()) = config.changed(), if engine.store.is_shared() => {
+                let mut lanes = engine.pending_lanes().await;
+                lanes.retain(|lane| engine.looks_up(lane));
+                lanes.into_iter().for_each(|lane| runners.wake(lane));
+            }
             lanes = engine.unrendered.take() => lanes.into_iter().for_each(|lane| runners.wake(lane)),
             Some(ended) = runners.tasks.join_next() => runners.ended(ended?),
         }

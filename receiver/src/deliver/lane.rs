@@ -13,6 +13,7 @@
 //!   new is claimed while an outcome can't be written.
 //! - Waiting (a missing secret, an open circuit, a pause, the rate limit) claims nothing, so uses no
 //!   attempt.
+//! - What would be given up for lack of its destination waits first for the configuration that planned it.
 //! - Order within a subject is the store's: what is blocked is not due.
 //! - It ends when its lane has been empty for a while: long enough that neither its rate limit nor its
 //!   warm connections are forgotten too early.
@@ -31,6 +32,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::Engine;
+use super::awaiting::Awaiting;
 use super::breaker::Breaker;
 use super::gather::Gathering;
 use super::kind::{Class, Fault, Reply, Verdict, reason};
@@ -73,6 +75,8 @@ pub(super) async fn run(engine: Arc<Engine>, lane: Lane, wake: Arc<Notify>) {
         attempts: JoinSet::new(),
         ended: Vec::new(),
         alone: HashSet::new(),
+        loaded: 0,
+        awaiting: Awaiting::default(),
         empty_since: None,
         swept: false,
     }
@@ -97,6 +101,10 @@ struct Runner {
     ended: Vec<Ended>,
     /// What was refused together with others, and is attempted alone.
     alone: HashSet<Uuid>,
+    /// The sequence of the configuration.
+    loaded: u64,
+    /// What waits for another one.
+    awaiting: Awaiting,
     empty_since: Option<Instant>,
     /// What was overdue when the circuit opened has been given up.
     swept: bool,
@@ -164,6 +172,7 @@ impl Runner {
             let Some(config) = config.as_ref() else {
                 return;
             };
+            self.loaded = config.sequence;
             config.lanes.get(&self.lane).cloned()
         };
         let Some(spec) = spec else {
@@ -202,7 +211,8 @@ impl Runner {
         };
         let now = self.engine.clock.now();
         let most = target.api().batch.as_ref().map_or(0, |batch| batch.most);
-        let due = match self.engine.store.due(&self.lane, now, room.max(most)).await {
+        let limit = room.max(most) + self.awaiting.hiding();
+        let due = match self.engine.store.due(&self.lane, now, limit).await {
             Ok(due) => due,
             Err(error) => return self.store_failed(&error),
         };
@@ -219,7 +229,12 @@ impl Runner {
                 None => Pace::Rest(None),
             };
         }
+        let found = due.ready.len();
         let (claims, conclusions) = self.sort(due.ready, room, &target);
+        if self.awaiting.count() == found && !self.awaiting.looked(&self.lane) {
+            let next = due.next.into_iter().chain(self.awaiting.until()).min();
+            return Pace::Rest(next.map(|next| self.instant(next)));
+        }
         self.conclude(conclusions).await;
         let claimed = claims.len();
         match self.claim(claims).await {
@@ -261,8 +276,13 @@ impl Runner {
         let settings = &target.spec.delivery;
         let mut claims = Gathering::new(target.api().batch.as_ref(), room);
         let mut conclusions = Vec::new();
+        let (engine, loaded) = (&self.engine, self.loaded);
+        self.awaiting.look();
         for delivery in ready {
             if delivery.request.kind != target.spec.kind {
+                if self.awaiting.takes(engine, &delivery, loaded, now) {
+                    continue;
+                }
                 conclusions.push(Conclusion::dead(
                     delivery,
                     now,
@@ -444,17 +464,29 @@ impl Runner {
 
     /// Moves all that is pending to the dead letters: the destination is gone.
     async fn bury(&mut self) -> Pace {
-        let all = self.engine.store.due(&self.lane, Timestamp::MAX, BATCH);
+        let limit = BATCH + self.awaiting.hiding();
+        let all = self.engine.store.due(&self.lane, Timestamp::MAX, limit);
         let due = match all.await {
             Ok(due) => due,
             Err(error) => return self.store_failed(&error),
         };
         self.report.damaged(due.damaged);
-        let ready = due.ready;
-        if ready.is_empty() && due.damaged > 0 {
+        let now = self.engine.clock.now();
+        self.awaiting.look();
+        let mut gone = due.ready;
+        gone.retain(|delivery| {
+            let (engine, loaded) = (&self.engine, self.loaded);
+            !self.awaiting.takes(engine, delivery, loaded, now)
+        });
+        let more = self.awaiting.looked(&self.lane);
+        if gone.is_empty() && (due.damaged > 0 || more) {
             return Pace::Go;
         }
-        if ready.is_empty() {
+        if gone.is_empty() && self.awaiting.count() > 0 {
+            let until = self.awaiting.until();
+            return Pace::Rest(until.map(|until| self.instant(until)));
+        }
+        if gone.is_empty() {
             return if self.attempts.is_empty() {
                 self.report.removed();
                 Pace::End
@@ -462,9 +494,8 @@ impl Runner {
                 Pace::Rest(None)
             };
         }
-        let now = self.engine.clock.now();
-        let gone = |delivery| Conclusion::dead(delivery, now, DeadReason::DestinationRemoved);
-        self.conclude(ready.into_iter().map(gone).collect()).await;
+        let dead = |delivery| Conclusion::dead(delivery, now, DeadReason::DestinationRemoved);
+        self.conclude(gone.into_iter().map(dead).collect()).await;
         Pace::Go
     }
 

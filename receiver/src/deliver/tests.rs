@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::event::{Disposition, Event};
 
+mod awaiting;
 pub(super) mod bench;
 mod database;
 pub(super) mod kinds;

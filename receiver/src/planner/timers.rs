@@ -37,6 +37,8 @@ pub(super) const LATE: SignedDuration = SignedDuration::from_mins(1);
 const FIRED: usize = 64;
 /// The longest wait between two looks at the time of day.
 const LOOK: Duration = Duration::from_secs(15);
+/// Before timers are looked at again whose rule may be in a configuration that is to come.
+const AWAITED: Duration = Duration::from_mins(1);
 /// Before the store is asked again that failed.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 /// A difference between the two clocks that is a jump.
@@ -54,6 +56,16 @@ pub(super) struct Timers {
     grace: SignedDuration,
     /// When to ask the store which rules have timers.
     sweep: Option<Instant>,
+}
+
+/// What a look for timers of rules that are gone leaves to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Left {
+    Nothing,
+    /// Timers whose rule is gone, or not here yet.
+    Awaited,
+    /// More to remove.
+    More,
 }
 
 /// Since when this process has been here without a gap.
@@ -186,8 +198,9 @@ impl Planner {
             return;
         };
         self.timers.sweep = match self.try_sweep(&config).await {
-            Ok(false) => None,
-            Ok(true) => Some(Instant::now()),
+            Ok(Left::Nothing) => None,
+            Ok(Left::Awaited) => Some(Instant::now() + AWAITED),
+            Ok(Left::More) => Some(Instant::now()),
             Err(error) => {
                 tracing::warn!(category = error.category(), %error, "can't look for timers; will try again");
                 Some(Instant::now() + SWEEP_AGAIN)
@@ -195,11 +208,10 @@ impl Planner {
         };
     }
 
-    /// Whether more is left to remove.
-    async fn try_sweep(&mut self, config: &Config) -> Result<bool, Error> {
+    async fn try_sweep(&mut self, config: &Config) -> Result<Left, Error> {
         let store = Arc::clone(&self.options.store);
         let now = self.options.clock.now();
-        let mut left = false;
+        let mut left = Left::Nothing;
         for stats in store.timers().await? {
             let TimerStats {
                 subscription,
@@ -208,6 +220,12 @@ impl Planner {
             } = &stats;
             if is_served(config, &stats) {
                 self.timers.at(subscription, now);
+                continue;
+            }
+            if self.is_awaited(config, &stats, now).await? {
+                // Due meanwhile, it fires: it was guarded when it was started, but for the rate.
+                self.timers.at(subscription, now);
+                left = left.max(Left::Awaited);
                 continue;
             }
             let removed = store.remove_timers(subscription, scope, now).await?;
@@ -221,9 +239,29 @@ impl Planner {
                 );
             }
             count::removed(&self.options.metrics, scope, removed.removed);
-            left |= removed.more;
+            if removed.more {
+                left = Left::More;
+            }
         }
         Ok(left)
+    }
+
+    /// Whether another receiver started timers of a rule that this one may not have yet.
+    async fn is_awaited(
+        &self,
+        config: &Config,
+        stats: &TimerStats,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let store = &self.options.store;
+        if !store.is_shared() {
+            return Ok(false);
+        }
+        let planned = store
+            .timers_planned(&stats.subscription, &stats.scope)
+            .await?;
+        let until = planned.and_then(|planned| planned.awaits(config.sequence, now));
+        Ok(until.is_some())
     }
 
     /// Fires what is ripe of a subscription; whether there may be more.

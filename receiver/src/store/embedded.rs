@@ -53,6 +53,7 @@ use super::{
     Pending, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats, TimersDue,
     Waiting,
 };
+use crate::config::Planned;
 use crate::metrics::Metrics;
 use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 
@@ -405,6 +406,15 @@ impl Store for Embedded {
 
     fn timers(&self) -> Pending<'_, Vec<TimerStats>> {
         Box::pin(self.read(timer::stats))
+    }
+
+    fn timers_planned(
+        &self,
+        subscription: &ObjectKey,
+        scope: &Scope,
+    ) -> Pending<'_, Option<Planned>> {
+        let (subscription, scope) = (subscription.clone(), scope.clone());
+        Box::pin(self.read(move |connection| timer::planned(connection, &subscription, &scope)))
     }
 
     fn remove_timers(

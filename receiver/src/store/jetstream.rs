@@ -56,6 +56,7 @@ use super::{
     Pending, Purged, RemovedTimers, Render, Retention, Store, StoredEvent, TimerStats, TimersDue,
     Waiting,
 };
+use crate::config::Planned;
 use crate::metrics::Metrics;
 use crate::plan::{Firing, Lane, MemoryKey, Plan, Recalled, Scope};
 use crate::wake::Wake;
@@ -356,6 +357,10 @@ impl Parts {
 }
 
 impl Store for JetStream {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn accept(&self, event: NewEvent) -> Pending<'_, Accepted> {
         let accept = Box::new(Accept::new(event));
         Box::pin(async { self.parts.change(Change::Accept(accept)).await?.accepted() })
@@ -443,6 +448,14 @@ impl Store for JetStream {
             timers.retain(|stats| self.parts.plans(&stats.subscription));
             Ok(timers)
         })
+    }
+
+    fn timers_planned(
+        &self,
+        subscription: &ObjectKey,
+        scope: &Scope,
+    ) -> Pending<'_, Option<Planned>> {
+        self.parts.engine.timers_planned(subscription, scope)
     }
 
     fn remove_timers(

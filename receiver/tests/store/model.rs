@@ -481,13 +481,14 @@ impl Model {
         let waiting = self.events.values().flat_map(|kept| {
             let in_lane = |delivery: &&Delivery| delivery.new.lane == *lane;
             let event = Arc::new(kept.event.clone());
+            let sequence = kept.plan.as_ref().unwrap().sequence;
             kept.deliveries
                 .iter()
                 .filter(in_lane)
                 .filter(|delivery| matches!(delivery.state, DeliveryState::Pending { .. }))
-                .map(move |delivery| (Arc::clone(&event), delivery))
+                .map(move |delivery| (Arc::clone(&event), sequence, delivery))
         });
-        for (event, delivery) in waiting {
+        for (event, sequence, delivery) in waiting {
             if delivery.due > now {
                 due.next = Some(due.next.map_or(delivery.due, |next| next.min(delivery.due)));
                 continue;
@@ -500,6 +501,7 @@ impl Model {
                 request: delivery.new.request.clone().unwrap(),
                 attempts: delivery.attempts,
                 planned_at: delivery.planned_at,
+                sequence,
                 due: delivery.due,
                 interrupted: delivery.interrupted,
                 doubtful: delivery.records.iter().any(may_have_taken_effect),

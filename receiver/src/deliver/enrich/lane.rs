@@ -15,8 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
+use super::super::awaiting::Awaiting;
 use super::super::{Engine, backoff};
-use super::look_up::{Blame, Failure, LookUps};
+use super::look_up::{self, Blame, Failure, LookUps};
 use crate::clock::Clock;
 use crate::config::{Config, Follow};
 use crate::plan::{DeadReason, FrozenBody, Lane, LookUp, Unrendered};
@@ -48,6 +49,7 @@ pub(super) async fn run(
         config,
         under_way: HashSet::new(),
         tasks: JoinSet::new(),
+        awaiting: Awaiting::default(),
     };
     let shutdown = runner.engine.shutdown.clone();
     shutdown.run_until_cancelled(runner.run()).await;
@@ -61,6 +63,8 @@ struct Runner {
     config: Follow,
     under_way: HashSet<Uuid>,
     tasks: JoinSet<Ended>,
+    /// What waits for another configuration.
+    awaiting: Awaiting,
 }
 
 /// A delivery whose look-ups have ended.
@@ -96,7 +100,7 @@ impl Runner {
                 None => Ok(Pace::Rest(None)),
                 Some(config) => match config.lanes.get(&self.lane) {
                     Some(destination) => self.start(&config, &Arc::clone(destination)).await,
-                    None => self.bury().await,
+                    None => self.bury(config.sequence).await,
                 },
             };
             match step {
@@ -120,12 +124,19 @@ impl Runner {
         let due = self
             .engine
             .store
-            .unrendered(&self.lane, now, AT_ONCE)
+            .unrendered(&self.lane, now, AT_ONCE + self.awaiting.hiding())
             .await?;
         self.count_dead(DeadReason::Damaged, due.damaged);
+        self.awaiting.look();
         for delivery in due.ready {
             if self.under_way.len() >= AT_ONCE {
                 break;
+            }
+            let fits = delivery.request.kind == destination.kind;
+            let (engine, loaded) = (&self.engine, config.sequence);
+            let lacks = !fits || (engine.store.is_shared() && !has_look_ups(config, &delivery));
+            if lacks && self.awaiting.takes(engine, &delivery, loaded, now) {
+                continue;
             }
             if !self.under_way.insert(delivery.id) {
                 continue;
@@ -134,7 +145,7 @@ impl Runner {
             let (config, destination) = (Arc::clone(config), Arc::clone(destination));
             let clock = self.engine.clock;
             self.tasks.spawn(async move {
-                let (end, look_ups) = if delivery.request.kind == destination.kind {
+                let (end, look_ups) = if fits {
                     prepare(&look_ups, &config, &destination.delivery, &delivery, clock).await
                 } else {
                     (Rendered::Never(DeadReason::DestinationRemoved), Vec::new())
@@ -146,33 +157,43 @@ impl Runner {
                 }
             });
         }
+        let again = self.awaiting.looked(&self.lane).then_some(now);
+        let next = due.next.into_iter().chain(self.awaiting.until());
+        let next = next.chain(again).min();
         if self.tasks.is_empty() && due.damaged == 0 {
-            return Ok(match due.next {
+            return Ok(match next {
                 None => Pace::End,
                 Some(next) => Pace::Rest(Some(self.instant(next))),
             });
         }
-        Ok(Pace::Rest(due.next.map(|next| self.instant(next))))
+        Ok(Pace::Rest(next.map(|next| self.instant(next))))
     }
 
-    /// The destination is gone: what waits goes to the dead letters, as the lane's other deliveries do.
-    async fn bury(&mut self) -> Result<Pace, Error> {
+    /// The destination is gone: what waits goes to the dead letters, as the lane's other deliveries do. It may be not
+    /// here yet.
+    async fn bury(&mut self, loaded: u64) -> Result<Pace, Error> {
         let store = Arc::clone(&self.engine.store);
-        let due = store.unrendered(&self.lane, Timestamp::MAX, BATCH).await?;
+        let limit = BATCH + self.awaiting.hiding();
+        let due = store.unrendered(&self.lane, Timestamp::MAX, limit).await?;
         self.count_dead(DeadReason::Damaged, due.damaged);
-        if due.ready.is_empty() {
-            return Ok(if due.damaged > 0 {
-                Pace::Rest(Some(Instant::now()))
-            } else {
-                Pace::End
+        let now = self.engine.clock.now();
+        self.awaiting.look();
+        let mut gone = due.ready;
+        gone.retain(|delivery| !self.awaiting.takes(&self.engine, delivery, loaded, now));
+        let more = self.awaiting.looked(&self.lane);
+        if !gone.is_empty() {
+            let dead = gone.into_iter().map(|delivery| Ended {
+                delivery,
+                look_ups: Vec::new(),
+                end: Rendered::Never(DeadReason::DestinationRemoved),
+            });
+            self.conclude(dead.collect()).await;
+        } else if due.damaged == 0 && !more {
+            return Ok(match self.awaiting.until() {
+                None => Pace::End,
+                Some(until) => Pace::Rest(Some(self.instant(until))),
             });
         }
-        let dead = due.ready.into_iter().map(|delivery| Ended {
-            delivery,
-            look_ups: Vec::new(),
-            end: Rendered::Never(DeadReason::DestinationRemoved),
-        });
-        self.conclude(dead.collect()).await;
         Ok(Pace::Rest(Some(Instant::now())))
     }
 
@@ -275,6 +296,24 @@ impl Runner {
     }
 }
 
+/// Whether the configuration has all look-ups of a delivery.
+fn has_look_ups(config: &Config, delivery: &StoredDelivery) -> bool {
+    let FrozenBody::Unrendered(body) = &delivery.request.body else {
+        return true;
+    };
+    // What can't be read is not waited for.
+    let Ok(unrendered) = serde_json::from_slice::<Unrendered>(body) else {
+        return true;
+    };
+    let mut named = unrendered.look_ups.into_iter();
+    named.all(|look_up| look_up::is_here(config, &place(delivery, &look_up)))
+}
+
+fn place(delivery: &StoredDelivery, look_up: &LookUp) -> look_up::Place {
+    let (route, rule) = (delivery.lane.route.clone(), delivery.rule.clone());
+    (route, rule, look_up.name.clone())
+}
+
 /// Makes a delivery's look-ups, and renders its body.
 async fn prepare(
     look_ups: &LookUps,
@@ -315,11 +354,7 @@ async fn gather(
     named: &[LookUp],
 ) -> (Gathered, Vec<LookUpRecord>) {
     let asked = named.iter().map(|look_up| {
-        let place = (
-            delivery.lane.route.clone(),
-            delivery.rule.clone(),
-            look_up.name.clone(),
-        );
+        let place = place(delivery, look_up);
         async move { look_ups.get(config, &place, look_up.url.as_deref()).await }
     });
     let results = join_all(asked).await;

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::super::kind::Reply;
+use super::super::tests::memory::Memory;
 use super::super::tests::bench::{AT_ONCE, Bench, Seen, answer, delivery, lane, no_answer, status};
 use crate::config::Config;
 use crate::plan::{DeadReason, FrozenBody, LookUp, Unrendered};
@@ -448,6 +449,42 @@ async fn what_waits_for_a_destination_that_is_removed_or_a_look_up_that_is() {
         .until(waits, dead(DeadReason::DestinationRemoved))
         .await;
     bench.stop().await;
+}
+
+/// Receivers that share a store: another one planned it, by a configuration that comes later here.
+#[tokio::test(start_paused = true)]
+async fn r15_a_look_up_and_a_destination_of_a_newer_configuration_are_waited_for() {
+    let asks = json!([look_up("profile", API, &json!({}))]);
+    let routes: [fn() -> Config; 2] = [Config::default, || config(&json!([]))];
+    for (before, woken) in routes.into_iter().flat_map(|it| [(it, true), (it, false)]) {
+        let store = Memory {
+            shared: true,
+            ..Memory::default()
+        };
+        let bench = Bench::with(Vec::new(), store);
+        bench.script.on(API, |_| (AT_ONCE, profile("Ann")));
+        let before = Config {
+            sequence: 0,
+            ..before()
+        };
+        bench.config.send_replace(Some(Arc::new(before)));
+        bench.pass(Duration::from_secs(1)).await;
+        let asked = must(OnEnrichFailure::DeadLetter, API, "7");
+        let waits = plan(&bench, 1, &[asked], name());
+        if !woken {
+            // By what is loaded, the lane has no look-ups.
+            bench.unrendered.take().await;
+            bench.lanes.add([&lane("crm")]);
+        }
+        bench.pass(Duration::from_mins(10)).await;
+        assert!(matches!(
+            bench.store.row(waits).state,
+            DeliveryState::Unrendered { .. }
+        ));
+        bench.config.send_replace(Some(Arc::new(config(&asks))));
+        bench.until(waits, DELIVERED).await;
+        bench.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -324,6 +324,16 @@ impl Bench {
         self.config.send_replace(Some(config(destinations)));
     }
 
+    /// The same with a sequence.
+    pub(in crate::deliver) fn configure_as(&self, sequence: u64, destinations: Vec<Destination>) {
+        let lanes = config(destinations).lanes.clone();
+        self.config.send_replace(Some(Arc::new(Config {
+            sequence,
+            lanes,
+            ..Config::default()
+        })));
+    }
+
     /// Lets virtual time pass, with all that happens in it.
     pub(in crate::deliver) async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
@@ -385,6 +395,7 @@ pub(in crate::deliver) fn delivery(id: u128, destination: &str, at: Timestamp) -
         },
         attempts: 0,
         planned_at: at,
+        sequence: 1,
         due: at,
         interrupted: false,
         doubtful: false,

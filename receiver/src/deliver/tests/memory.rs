@@ -20,6 +20,8 @@ use crate::store::{
 #[derive(Default)]
 pub(in crate::deliver) struct Memory {
     rows: Mutex<Vec<Row>>,
+    /// Others plan into it too.
+    pub(in crate::deliver) shared: bool,
     /// So many calls of `finish` fail.
     pub(in crate::deliver) failing_finishes: AtomicUsize,
     /// Told when deliveries end or are put off.
@@ -88,6 +90,10 @@ fn ready<T: Send + 'static>(value: Result<T, Error>) -> Pending<'static, T> {
 }
 
 impl Store for Memory {
+    fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let mut heads = HashSet::new();

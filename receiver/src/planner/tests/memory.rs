@@ -9,6 +9,7 @@ use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::config::Planned;
 use crate::event::Event;
 use crate::plan::{
     Firing, Lane, Memory as Remembered, MemoryKey, NewTimer, Plan, Recalled, Remember, Scope,
@@ -38,6 +39,8 @@ pub(super) struct Memory(Mutex<State>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// Others plan into it too.
+    pub(super) shared: bool,
     pub(super) removed_since: HashMap<ObjectKey, Timestamp>,
     pub(super) events: BTreeMap<u64, Event>,
     pub(super) plans: BTreeMap<u64, Plan>,
@@ -264,6 +267,23 @@ impl Store for Memory {
                 pending: 1,
             });
             Ok(stats.collect())
+        })
+    }
+
+    fn is_shared(&self) -> bool {
+        self.state().shared
+    }
+
+    fn timers_planned(&self, subscription: &ObjectKey, scope: &Scope) -> Pending<'_, Option<Planned>> {
+        self.read(At::Timers, Some(subscription), |state| {
+            let own = state.timers.iter();
+            let own = own.filter(|(key, timer)| key == subscription && *timer.id.scope == *scope);
+            let plans = own.map(|(_, timer)| &state.plans[&timer.id.seq]);
+            let planned = plans.map(|plan| Planned {
+                sequence: plan.sequence,
+                at: plan.planned_at,
+            });
+            Ok(planned.max_by_key(|planned| planned.sequence))
         })
     }
 

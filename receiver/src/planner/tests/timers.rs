@@ -196,6 +196,29 @@ async fn a_rule_that_is_removed_or_waits_for_something_else_takes_its_timers_alo
     }
 }
 
+/// Receivers that share a store: another one planned them, by a configuration that comes later here.
+#[tokio::test(start_paused = true)]
+async fn r15_timers_of_a_rule_that_is_not_here_yet_are_kept() {
+    for (loaded, kept_for) in [(SEQUENCE - 1, 48 * 3600), (SEQUENCE, 60)] {
+        let fixture = Fixture::new(Some(alert_config("100h")));
+        fixture.store.state().shared = true;
+        let task = fixture.start();
+        fixture.pass(seconds(600)).await;
+        fixture.status("a-1", "offline", 0);
+        fixture.planned(1).await;
+        let before = Config {
+            sequence: loaded,
+            ..config_of(vec![subscription_of(&key())], vec![])
+        };
+        fixture.config.send_replace(Some(Arc::new(before)));
+        fixture.pass(seconds(kept_for - 10)).await;
+        assert_eq!(fixture.store.state().timers.len(), 1);
+        fixture.pass(seconds(90)).await;
+        assert_eq!(fixture.store.state().timers.len(), 0, "it is gone");
+        fixture.stop(task).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_suspended_subscriptions_timers_wait_until_it_is_resumed() {
     let fixture = Fixture::new(Some(alert_config("10m")));

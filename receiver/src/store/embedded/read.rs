@@ -252,11 +252,13 @@ pub(super) fn due(
     let mut due = Due::default();
     let mut damaged = Vec::new();
     let mut find = connection.prepare_cached(&format!(
-        "SELECT d.key, d.id, r.name, ifnull(h.shape, d.shape), b.digest, b.body, d.attempts, d.planned_at, d.due, d.interrupted, d.tries \
+        "SELECT d.key, d.id, r.name, ifnull(h.shape, d.shape), b.digest, b.body, d.attempts, d.planned_at, d.due, d.interrupted, d.tries, \
+         p.sequence \
          FROM delivery d INDEXED BY {index} \
          LEFT JOIN rule r ON r.id = d.rule \
          LEFT JOIN shape h ON h.id = d.shape \
          LEFT JOIN rendered b ON b.key = d.key \
+         LEFT JOIN plan p ON p.seq = d.key >> 20 \
          WHERE d.{state} AND d.lane = ? AND d.due <= ? ORDER BY d.due, d.key LIMIT ?",
     ))?;
     let mut rows = find.query((id, now, i64::try_from(limit).unwrap_or(i64::MAX)))?;
@@ -312,6 +314,7 @@ fn delivery(
             .ok_or_else(|| Damage("a delivery that waits has no request".to_owned()))?,
         attempts: row.get(6)?,
         planned_at: timestamp(row.get(7)?)?,
+        sequence: unsigned(row.get::<_, Option<i64>>(11)?.unwrap_or_default()),
         due: timestamp(row.get(8)?)?,
         interrupted: row.get(9)?,
         doubtful: tries.may_have_taken_effect(),

@@ -38,7 +38,7 @@ pub(super) mod state {
 
 mod read;
 
-pub(super) use read::{due, records, stats};
+pub(super) use read::{due, planned, records, stats};
 
 /// Timers that one call removes at most.
 const REMOVED_AT_ONCE: i64 = 256;

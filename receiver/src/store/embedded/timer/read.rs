@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{DamagedTimer, state};
+use crate::config::Planned;
 use crate::plan::{DeadReason, Lane, OnceTerms, Scope, StoredTimer, TimerId, WaitingDelivery};
 use crate::store::embedded::codec::{self, end_key, first_key, int, micros, timestamp, unsigned};
 use crate::store::embedded::fault::{Damage, ReadFault};
@@ -147,6 +148,32 @@ pub(in crate::store::embedded) fn stats(
 ) -> Result<Vec<TimerStats>, ReadFault> {
     let scopes = scopes(connection, None)?;
     Ok(scopes.into_iter().map(|(_, stats)| stats).collect())
+}
+
+/// What planned the last of a scope's timers that wait.
+pub(in crate::store::embedded) fn planned(
+    connection: &Connection,
+    subscription: &ObjectKey,
+    scope: &Scope,
+) -> Result<Option<Planned>, ReadFault> {
+    let scopes = scopes(connection, Some(subscription))?;
+    let Some((id, _)) = scopes.iter().find(|(_, stats)| stats.scope == *scope) else {
+        return Ok(None);
+    };
+    let found: Option<(i64, i64)> = connection
+        .prepare_cached(
+            "SELECT p.sequence, p.planned_at FROM timer t INDEXED BY timer_due JOIN plan p ON p.seq = t.seq \
+             WHERE t.scope = ? AND t.state = 0 ORDER BY p.sequence DESC, p.planned_at DESC LIMIT 1",
+        )?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let planned = found.map(|(sequence, at)| {
+        Ok(Planned {
+            sequence: unsigned(sequence),
+            at: timestamp(at)?,
+        })
+    });
+    planned.transpose()
 }
 
 /// The scopes that have timers, with their rows; of one subscription, or of all.
