@@ -22,6 +22,9 @@ mod checkpoints;
 #[path = "store/faults.rs"]
 mod faults;
 #[cfg(test)]
+#[path = "store/lost.rs"]
+mod lost;
+#[cfg(test)]
 #[path = "store/receivers.rs"]
 mod receivers;
 #[cfg(test)]

@@ -111,6 +111,8 @@ struct Parts {
     common: Arc<Common>,
     connection: Connection,
     log: Log,
+    /// Which stream it is, by when it was made.
+    stream: String,
     dir: PathBuf,
     accepted: Wake<ObjectKey>,
     lanes: Wake<Lane>,
@@ -185,6 +187,7 @@ impl JetStream {
             common,
             connection,
             log,
+            stream: info.stream,
             dir,
             accepted,
             lanes,
@@ -195,7 +198,7 @@ impl JetStream {
         let mut tasks = JoinSet::new();
         let write = log::write(Arc::clone(&parts), queue);
         tasks.spawn(guarded(Arc::clone(&parts), "writer to the log", write));
-        let follow = follow::run(Arc::clone(&parts), info.stream);
+        let follow = follow::run(Arc::clone(&parts));
         tasks.spawn(guarded(Arc::clone(&parts), "reader of the log", follow));
         let tell = news::run(Arc::clone(&parts), heard);
         tasks.spawn(guarded(Arc::clone(&parts), "messenger", tell));

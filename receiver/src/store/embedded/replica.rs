@@ -4,7 +4,8 @@
 //! log ──▶ Replica::apply ──▶ writer ── BEGIN · changes · place in the log · COMMIT ──▶ answers, news
 //! ```
 //!
-//! - What the file holds is what the messages up to `log.applied` say; both change in one transaction.
+//! - What the file holds is what the messages up to `log.applied` say; both change in one transaction. The last
+//!   of them is known again by its digest, so that it is seen whether the log is still the same.
 //! - The file is not what makes a change durable, the log is: so a commit is not synced. SQLite's log keeps
 //!   it whole all the same, and after a loss of power it is some messages behind.
 //! - Only members of the view plan, fire, render and claim: what one that has left sent late does nothing.
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hookswitch_crds::key::ObjectKey;
 use rusqlite::{Connection, OptionalExtension as _};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -44,6 +46,12 @@ CREATE TABLE IF NOT EXISTS log (
     stream TEXT NOT NULL,                -- which one, by when it was made
     applied INTEGER NOT NULL,            -- the last message that is in here
     view INTEGER NOT NULL                -- the number of the members below
+) STRICT;
+-- By which the last message that is in here is known again.
+CREATE TABLE IF NOT EXISTS tail (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    sequence INTEGER NOT NULL,
+    digest BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS member (id BLOB PRIMARY KEY) WITHOUT ROWID, STRICT;
 -- Whose attempt a claimed delivery is.
@@ -88,6 +96,14 @@ pub(in crate::store) struct News {
     pub(in crate::store) unwanted: Vec<Claim>,
 }
 
+/// By which a message is known again.
+pub(in crate::store) type Digest = [u8; 32];
+
+/// The digest of what a message holds.
+pub(in crate::store) fn digest(payload: &[u8]) -> Digest {
+    Sha256::digest(payload).into()
+}
+
 /// Who waits for which of our batches.
 #[derive(Default)]
 pub(in crate::store) struct Waiters(Mutex<HashMap<u64, Vec<Reply<Done>>>>);
@@ -125,6 +141,8 @@ pub(in crate::store) struct Common {
     view: Mutex<Arc<View>>,
     /// The last message that is committed.
     applied: AtomicU64,
+    /// What it was known by.
+    tail: Mutex<Option<(u64, Digest)>>,
     news: mpsc::UnboundedSender<News>,
 }
 
@@ -135,6 +153,7 @@ impl Common {
             waiters: Waiters::default(),
             view: Mutex::default(),
             applied: AtomicU64::new(0),
+            tail: Mutex::default(),
             news,
         }
     }
@@ -148,6 +167,20 @@ impl Common {
     pub(in crate::store) fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
     }
+
+    /// The last message that is applied, and its digest; a file of an earlier version has none.
+    pub(in crate::store) fn tail(&self) -> (u64, Option<Digest>) {
+        let tail = *lock(&self.tail);
+        match tail {
+            Some((sequence, digest)) => (sequence, Some(digest)),
+            None => (self.applied(), None),
+        }
+    }
+
+    fn set_place(&self, applied: u64, tail: Option<Digest>) {
+        *lock(&self.tail) = tail.map(|digest| (applied, digest));
+        self.applied.store(applied, Ordering::Release);
+    }
 }
 
 /// The writer's side.
@@ -155,6 +188,8 @@ pub(super) struct Follower {
     common: Arc<Common>,
     dir: PathBuf,
     applied: u64,
+    /// The digest of that message.
+    tail: Option<Digest>,
     view: Arc<View>,
     changed: bool,
     /// When the members changed, by our clock: only for who is to be woken.
@@ -168,6 +203,7 @@ pub(super) struct Applied {
     own: Vec<Own>,
     news: News,
     last: u64,
+    tail: Option<Digest>,
     view: Arc<View>,
 }
 
@@ -184,11 +220,12 @@ impl Applied {
             own,
             mut news,
             last,
+            tail,
             view,
         } = self;
         let Some(common) = common else { return };
         *lock(&common.view) = view;
-        common.applied.store(last, Ordering::Release);
+        common.set_place(last, tail);
         for Own { batch, done } in own {
             let mut replies = common.waiters.take(batch).into_iter();
             for (done, claims) in done {
@@ -227,14 +264,14 @@ impl Follower {
             common,
             dir: dir.to_owned(),
             applied: 0,
+            tail: None,
             view: Arc::default(),
             changed: false,
             viewed: Instant::now(),
         };
         follower.load(connection)?;
         *lock(&follower.common.view) = Arc::clone(&follower.view);
-        let applied = follower.applied;
-        follower.common.applied.store(applied, Ordering::Release);
+        follower.common.set_place(follower.applied, follower.tail);
         Ok(follower)
     }
 
@@ -249,6 +286,10 @@ impl Follower {
             .map(|id| id.map(Uuid::from_bytes))
             .collect::<Result<Vec<_>, _>>()?;
         self.applied = unsigned(applied);
+        self.tail = connection
+            .prepare_cached("SELECT digest FROM tail WHERE sequence = ?")?
+            .query_row([applied], |row| row.get(0))
+            .optional()?;
         self.view = Arc::new(View {
             number: unsigned(number),
             members,
@@ -263,6 +304,11 @@ impl Follower {
             connection
                 .prepare_cached("UPDATE log SET applied = ?, view = ?")?
                 .execute((int(self.applied), int(self.view.number)))?;
+            connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO tail (one, sequence, digest) VALUES (1, ?, ?)",
+                )?
+                .execute((int(self.applied), self.tail))?;
         }
         Ok(())
     }
@@ -329,7 +375,11 @@ impl Follower {
                 });
             }
         }
+        if let Some(last) = messages.last().filter(|last| last.sequence == self.applied) {
+            self.tail = Some(digest(&last.payload));
+        }
         applied.last = self.applied;
+        applied.tail = self.tail;
         applied.view = Arc::clone(&self.view);
         Ok(applied)
     }

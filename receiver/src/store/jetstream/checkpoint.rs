@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use super::Parts;
 use super::connection::{Connection, Info};
+use super::follow::{self, Ended};
 use crate::store::Error;
 use crate::store::embedded::FILE;
 use crate::store::embedded::replica::file;
@@ -72,6 +73,10 @@ async fn make_if_due(parts: &Parts) -> Result<(), String> {
 }
 
 async fn make(parts: &Parts) -> Result<(), String> {
+    // Of another log it would be worth nothing, and take the place of one that is.
+    if let Err(Ended::Again(why) | Ended::Stop(why)) = follow::verify(parts).await {
+        return Err(why);
+    }
     let making = parts.dir.join(MAKING);
     let (dir, to) = (parts.dir.clone(), making.clone());
     let position = tokio::task::spawn_blocking(move || {

@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::{self, ObjectStore};
-use async_nats::jetstream::stream::{self, Compression, DiscardPolicy, StorageType, Stream};
+use async_nats::jetstream::stream::{
+    self, Compression, DiscardPolicy, RawMessageErrorKind, StorageType, Stream,
+};
 use async_nats::jetstream::{self, Context, ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::store::Error;
@@ -99,6 +102,24 @@ pub(super) struct Info {
     pub(super) messages: u64,
     /// Their bytes.
     pub(super) bytes: u64,
+}
+
+impl Info {
+    /// What is known of a stream since it was asked for.
+    pub(super) fn of(stream: &Stream) -> Self {
+        let info = stream.cached_info();
+        Self {
+            stream: format!(
+                "{}.{:09}",
+                info.created.unix_timestamp(),
+                info.created.nanosecond()
+            ),
+            first: info.state.first_sequence,
+            last: info.state.last_sequence,
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+        }
+    }
 }
 
 /// The connection.
@@ -257,19 +278,21 @@ impl Connection {
 
     /// What there is of the stream now.
     pub(super) async fn info(&self) -> Result<Info, String> {
-        let stream = self.stream().await?;
-        let info = stream.cached_info();
-        Ok(Info {
-            stream: format!(
-                "{}.{:09}",
-                info.created.unix_timestamp(),
-                info.created.nanosecond()
-            ),
-            first: info.state.first_sequence,
-            last: info.state.last_sequence,
-            messages: info.state.messages,
-            bytes: info.state.bytes,
-        })
+        Ok(Info::of(&self.stream().await?))
+    }
+
+    /// A message of the stream; `None` where it is not there.
+    pub(super) async fn message(
+        &self,
+        stream: &Stream,
+        sequence: u64,
+    ) -> Result<Option<Bytes>, String> {
+        let found = stream.get_raw_message(sequence).await;
+        match found {
+            Ok(message) => Ok(Some(message.payload)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(format!("message {sequence} of {}: {error}", self.name())),
+        }
     }
 
     /// The bucket of checkpoints, made where it is missing.

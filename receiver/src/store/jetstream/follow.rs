@@ -6,12 +6,14 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::stream::Stream;
 use futures::StreamExt as _;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 use super::Parts;
+use super::connection::Info;
 use crate::store::Error;
-use crate::store::embedded::replica::Message;
+use crate::store::embedded::replica::{self, Message};
 
 /// Messages of one transaction at most.
 const AT_ONCE: usize = 64;
@@ -22,8 +24,11 @@ const LATE: Duration = Duration::from_secs(2);
 /// How long a full disk is left alone.
 const FULL: Duration = Duration::from_secs(1);
 
+/// Between two looks whether the log is still the same, at most.
+const CHECK: Duration = Duration::from_secs(10);
+
 /// Why it was not followed to the end.
-enum Ended {
+pub(super) enum Ended {
     /// Try again.
     Again(String),
     /// It can't go on.
@@ -31,11 +36,11 @@ enum Ended {
 }
 
 /// Follows the log until the end. What can't be followed stops the engine.
-pub(super) async fn run(parts: Arc<Parts>, stream: String) {
+pub(super) async fn run(parts: Arc<Parts>) {
     loop {
         let ended = tokio::select! {
             () = parts.stop.cancelled() => return,
-            ended = follow(&parts, &stream) => ended,
+            ended = follow(&parts) => ended,
         };
         match ended {
             Ended::Again(why) => tracing::debug!(why, "the log is followed anew"),
@@ -52,8 +57,8 @@ pub(super) async fn run(parts: Arc<Parts>, stream: String) {
     }
 }
 
-async fn follow(parts: &Parts, stream: &str) -> Ended {
-    let mut messages = match begin(parts, stream).await {
+async fn follow(parts: &Parts) -> Ended {
+    let mut messages = match begin(parts).await {
         Ok(messages) => messages.ready_chunks(AT_ONCE),
         Err(ended) => return ended,
     };
@@ -62,6 +67,10 @@ async fn follow(parts: &Parts, stream: &str) -> Ended {
     let mut late = interval(LATE);
     late.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = None;
+    // Tests want to know at once.
+    let every = CHECK.min(parts.connection.settings().takeover);
+    let mut check = interval_at(Instant::now() + every, every);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             chunk = messages.next() => {
@@ -84,36 +93,73 @@ async fn follow(parts: &Parts, stream: &str) -> Ended {
                 }
                 seen = Some(applied);
             }
+            _ = check.tick() => {
+                // Whoever is right is found out by a second look.
+                if let Err(Ended::Stop(why)) = verify(parts).await {
+                    return Ended::Again(why);
+                }
+            }
+        }
+    }
+}
+
+/// Sees to it that the log is the one that the replica was made from, and holds what the replica has seen. A
+/// replica of another one would apply what comes next to what that was never written for.
+pub(super) async fn verify(parts: &Parts) -> Result<(Stream, u64), Ended> {
+    const REMEDY: &str = "Restore a newer copy of the stream; only where what was pending may be lost, remove the directory of every receiver";
+    let connection = &parts.connection;
+    let name = connection.name();
+    let mut missing = false;
+    loop {
+        // Before the log is looked at: it goes on meanwhile.
+        let (applied, digest) = parts.common.tail();
+        let stream = connection.stream().await.map_err(Ended::Again)?;
+        let info = Info::of(&stream);
+        if info.stream != parts.stream {
+            return Err(Ended::Stop(format!(
+                "the stream {name} was deleted and made anew, at {}: what this receiver knows is not in it. {REMEDY}",
+                info.stream
+            )));
+        }
+        if info.last < applied {
+            return Err(Ended::Stop(format!(
+                "the stream {name} ends at {}, and this receiver has read up to {applied}: its servers have lost messages. {REMEDY}",
+                info.last
+            )));
+        }
+        if applied + 1 < info.first {
+            return Err(Ended::Stop(format!(
+                "the stream {name} begins at {}, and this receiver has read up to {applied}: the next start takes a checkpoint",
+                info.first
+            )));
+        }
+        let Some(digest) = digest.filter(|_| applied >= info.first) else {
+            return Ok((stream, applied));
+        };
+        let kept = connection.message(&stream, applied).await;
+        match kept.map_err(Ended::Again)? {
+            Some(payload) if replica::digest(&payload) == digest => return Ok((stream, applied)),
+            Some(_) => {
+                return Err(Ended::Stop(format!(
+                    "the stream {name} has another message {applied} than the one that this receiver has read: its servers have lost messages, or it was restored from an older copy. {REMEDY}"
+                )));
+            }
+            // It may have been purged just now.
+            None if !missing => missing = true,
+            None => {
+                return Err(Ended::Stop(format!(
+                    "the stream {name} has no message {applied}, which this receiver has read: its servers have lost it. {REMEDY}"
+                )));
+            }
         }
     }
 }
 
 /// Asks for what comes after the last message that is applied.
-async fn begin(parts: &Parts, stream: &str) -> Result<Ordered, Ended> {
-    let connection = &parts.connection;
-    let info = connection.info().await.map_err(Ended::Again)?;
-    let applied = parts.common.applied();
-    let name = connection.name();
-    if info.stream != stream {
-        return Err(Ended::Stop(format!(
-            "the stream {name} was deleted and made anew, at {}: what this receiver knows is not in it",
-            info.stream
-        )));
-    }
-    if info.last < applied {
-        return Err(Ended::Stop(format!(
-            "the stream {name} ends at {}, and this receiver has read up to {applied}: its servers have lost messages",
-            info.last
-        )));
-    }
-    if applied + 1 < info.first {
-        return Err(Ended::Stop(format!(
-            "the stream {name} begins at {}, and this receiver has read up to {applied}: the next start takes a checkpoint",
-            info.first
-        )));
-    }
+async fn begin(parts: &Parts) -> Result<Ordered, Ended> {
+    let (stream, applied) = verify(parts).await?;
+    let name = parts.connection.name();
     let again = |error: &dyn std::fmt::Display| Ended::Again(format!("{name}: {error}"));
-    let stream = connection.stream().await.map_err(Ended::Again)?;
     let consumer = stream
         .create_consumer(OrderedConfig {
             deliver_policy: DeliverPolicy::ByStartSequence {

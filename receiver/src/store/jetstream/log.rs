@@ -8,6 +8,7 @@
 //!
 //! - A batch is sent again until it is acknowledged, under the name that it had: the servers drop what they
 //!   have already. They remember names for two minutes, so after one the batch is given up.
+//! - What is new comes after all that the replica has seen. If not, the log is another one: the engine stops.
 //! - What a batch came to is told by the replica, when it applies it: the acknowledgement answers nobody.
 //! - Several batches are under way at once, and their order is open: who needs an order waits.
 
@@ -153,6 +154,10 @@ async fn send(parts: &Parts, batch: u64, bytes: &[u8]) {
                 connection.set_stuck(false);
                 return common.waiters.fail(batch, &Error::Full(why));
             }
+            Err(Refused::Lost(why)) => {
+                parts.engine.stop(&why);
+                return common.waiters.fail(batch, &Error::Stopped(why.into()));
+            }
             Err(Refused::Unanswered(why)) => {
                 // It may have come all the same, and be applied by now.
                 if !common.waiters.has(batch) {
@@ -190,6 +195,8 @@ async fn send(parts: &Parts, batch: u64, bytes: &[u8]) {
 enum Refused {
     /// There is no room.
     Full(String),
+    /// The log is not the one that the replica was made from.
+    Lost(String),
     /// It can't be known.
     Unanswered(String),
 }
@@ -204,6 +211,7 @@ async fn publish(parts: &Parts, batch: u64, messages: &[Bytes]) -> Result<u64, R
             Refused::Unanswered(error.to_string())
         }
     };
+    let applied = parts.common.applied();
     let mut acknowledgements = Vec::with_capacity(messages.len());
     for (part, message) in messages.iter().enumerate() {
         let mut headers = HeaderMap::new();
@@ -218,11 +226,20 @@ async fn publish(parts: &Parts, batch: u64, messages: &[Bytes]) -> Result<u64, R
     }
     let all = try_join_all(acknowledgements.into_iter().map(IntoFuture::into_future));
     match timeout(ACKNOWLEDGED, all).await {
-        Ok(Ok(acknowledged)) => Ok(acknowledged
-            .iter()
-            .map(|one| one.sequence)
-            .max()
-            .unwrap_or_default()),
+        Ok(Ok(acknowledged)) => {
+            let again = acknowledged
+                .iter()
+                .find(|one| !one.duplicate && one.sequence <= applied);
+            if let Some(again) = again {
+                return Err(Refused::Lost(format!(
+                    "the stream {} has put something new in the place {}, and this receiver has read up to {applied}: its servers have lost messages, or it was made anew. Restore a newer copy of the stream; only where what was pending may be lost, remove the directory of every receiver",
+                    connection.name(),
+                    again.sequence
+                )));
+            }
+            let places = acknowledged.iter().map(|one| one.sequence);
+            Ok(places.max().unwrap_or_default())
+        }
         Ok(Err(error)) => Err(refused(error)),
         Err(_) => Err(Refused::Unanswered(format!(
             "no acknowledgement within {ACKNOWLEDGED:?}"
