@@ -113,6 +113,8 @@ struct Parts {
     log: Log,
     /// Which stream it is, by when it was made.
     stream: String,
+    /// Since when the log could not be followed, where it can't be.
+    lost: Mutex<Option<Instant>>,
     dir: PathBuf,
     accepted: Wake<ObjectKey>,
     lanes: Wake<Lane>,
@@ -188,6 +190,7 @@ impl JetStream {
             connection,
             log,
             stream: info.stream,
+            lost: Mutex::default(),
             dir,
             accepted,
             lanes,

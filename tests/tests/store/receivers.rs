@@ -4,6 +4,7 @@
 use hookswitch_receiver::plan::DeadReason;
 use hookswitch_receiver::plan::Plan;
 use hookswitch_receiver::store::archive::{Archive as _, DeadQuery};
+use hookswitch_receiver::store::embedded::FILE;
 use hookswitch_receiver::store::{
     Accepted, DeliveryState, Error, Next, Store as _, StoredDelivery,
 };
@@ -235,4 +236,25 @@ async fn an_event_larger_than_a_message_goes_in_parts() {
     level(&[&one, &other]).await;
     let kept = other.store().scan(0, 1).await.unwrap();
     assert_eq!(kept[0].event.event.body, body.as_bytes());
+}
+
+/// A receiver that can apply nothing any more is not waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r15_the_work_of_a_receiver_whose_store_has_stopped_is_taken_over() {
+    let nats = Nats::start().await;
+    let (broken, other) = two(&nats, "broken").await;
+    let file = broken.dir.path().join(FILE);
+    let file = rusqlite::Connection::open(file).unwrap();
+    file.execute_batch("DROP TABLE event").unwrap();
+    drop(file);
+    for id in ["1", "2", "3"] {
+        other.store().accept(event("a", id, "body", 0)).await.unwrap();
+    }
+    wait::until("the broken one to stop", SOON, async || {
+        matches!(broken.store().health(), Err(Error::Stopped(_))).then_some(())
+    })
+    .await;
+    other.members(1).await;
+    let left = other.store().unplanned(&key("a"), 9).await.unwrap().1;
+    assert_eq!(left.len(), 3);
 }

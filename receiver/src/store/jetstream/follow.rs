@@ -14,6 +14,7 @@ use super::Parts;
 use super::connection::Info;
 use crate::store::Error;
 use crate::store::embedded::replica::{self, Message};
+use crate::store::embedded::state::lock;
 
 /// Messages of one transaction at most.
 const AT_ONCE: usize = 64;
@@ -42,6 +43,7 @@ pub(super) async fn run(parts: Arc<Parts>) {
             () = parts.stop.cancelled() => return,
             ended = follow(&parts) => ended,
         };
+        lock(&parts.lost).get_or_insert_with(Instant::now);
         match ended {
             Ended::Again(why) => tracing::debug!(why, "the log is followed anew"),
             Ended::Stop(why) => {
@@ -62,6 +64,7 @@ async fn follow(parts: &Parts) -> Ended {
         Ok(messages) => messages.ready_chunks(AT_ONCE),
         Err(ended) => return ended,
     };
+    *lock(&parts.lost) = None;
     let mut turns = parts.connection.turns();
     turns.mark_unchanged();
     let mut late = interval(LATE);

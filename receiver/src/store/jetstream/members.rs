@@ -1,6 +1,6 @@
 //! Who shares the work.
 //!
-//! Each member says every now and then that it lives, over plain NATS. Who was not heard for long enough is
+//! Each member that can do its work says every now and then that it lives, over plain NATS. Who was not heard for long enough is
 //! taken off by whoever notices; who is not on is added by itself. Both are changes of the view in the log,
 //! conditional on the view before, so that of two that notice at once one wins.
 
@@ -15,9 +15,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use super::Parts;
-use crate::store::Error;
 use crate::store::embedded::change::Change;
+use crate::store::embedded::state::lock;
 use crate::store::embedded::view::View;
+use crate::store::{Error, Store as _};
 
 /// The file with the name that the last process had.
 const FILE: &str = "member";
@@ -67,10 +68,19 @@ impl Members {
     }
 
     /// Until it is time to leave; then leaves.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
+        let parts = Arc::clone(&self.parts);
+        // Each beat in its time, however long a change of the view takes.
+        tokio::select! {
+            () = speak(&parts) => {}
+            () = self.watch() => {}
+        }
+    }
+
+    async fn watch(mut self) {
         let takeover = self.parts.connection.settings().takeover;
-        let mut beat = interval(takeover / BEATS);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(takeover / BEATS);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
         loop {
             tokio::select! {
@@ -80,33 +90,27 @@ impl Members {
                         self.heard.insert(member, Instant::now());
                     }
                 }
-                _ = beat.tick() => {
+                _ = look.tick() => {
                     // After a pause of ours, or of the servers, nobody was heard: that says nothing.
                     let paused = last.elapsed() > takeover / 2;
                     last = Instant::now();
                     if paused || !self.parts.connection.is_connected() {
                         self.heard.clear();
                     }
-                    self.beat(takeover).await;
+                    self.look(takeover).await;
                 }
             }
         }
         self.leave().await;
     }
 
-    async fn beat(&mut self, takeover: Duration) {
+    /// Sees to it that those are members who live.
+    async fn look(&mut self, takeover: Duration) {
         let connection = &self.parts.connection;
-        if !connection.is_connected() {
+        if !connection.is_connected() || !works(&self.parts) {
             return;
         }
         let me = self.parts.common.me;
-        let said = connection
-            .client()
-            .publish(connection.heartbeats(), me.as_bytes().to_vec().into())
-            .await;
-        if let Err(error) = said {
-            tracing::debug!(%error, "could not say that we live");
-        }
         if connection.is_full() {
             // Nobody sends to a receiver that is not ready: this finds out when there is room again.
             let probe = self.parts.change(Change::Suspect(Vec::new())).await;
@@ -174,6 +178,35 @@ impl Members {
             tracing::warn!("could not leave: others take over once we are silent");
         }
     }
+}
+
+/// Says that this receiver lives, for as long as it can do its work: one that has stopped, has no room on its disk,
+/// or can't follow the log applies nothing, and others are to take over what is its.
+async fn speak(parts: &Parts) {
+    let connection = &parts.connection;
+    let mut beat = interval(connection.settings().takeover / BEATS);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        if !connection.is_connected() || !works(parts) {
+            continue;
+        }
+        let me = parts.common.me.as_bytes().to_vec();
+        let said = connection
+            .client()
+            .publish(connection.heartbeats(), me.into());
+        if let Err(error) = said.await {
+            tracing::debug!(%error, "could not say that we live");
+        }
+    }
+}
+
+/// Whether this receiver applies what is in the log.
+fn works(parts: &Parts) -> bool {
+    let takeover = parts.connection.settings().takeover;
+    let lost = *lock(&parts.lost);
+    let follows = lost.is_none_or(|lost| lost.elapsed() < takeover);
+    follows && parts.engine.health().is_ok()
 }
 
 /// Waits until this process is a member no more, for as long as that may take.
