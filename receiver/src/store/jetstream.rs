@@ -356,9 +356,21 @@ impl Parts {
 
     /// Writes a change to the log, and gives what it came to.
     async fn change(&self, change: Change) -> Result<Done, Error> {
+        self.change_within(change, log::ANSWERED).await
+    }
+
+    async fn change_within(&self, change: Change, within: Duration) -> Result<Done, Error> {
         self.engine.works()?;
         self.connection.reachable()?;
-        self.log.change(&change).await
+        self.log.change(&change, within).await
+    }
+
+    /// Writes claims to the log. An answer that comes late is not believed: who was silent for so long may have been
+    /// voted off meanwhile, and others at work. Nobody hears it then, and what was won is given back.
+    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<bool>, Error> {
+        let within = (self.connection.settings().takeover / 2).min(log::ANSWERED);
+        let done = self.change_within(Change::Claim(claims), within).await?;
+        done.each()
     }
 }
 
@@ -496,7 +508,7 @@ impl Store for JetStream {
     }
 
     fn claim(&self, claims: Vec<Claim>) -> Pending<'_, Vec<bool>> {
-        Box::pin(async { self.parts.change(Change::Claim(claims)).await?.each() })
+        Box::pin(self.parts.claim(claims))
     }
 
     fn finish(&self, finishes: Vec<Finish>) -> Pending<'_, Vec<bool>> {

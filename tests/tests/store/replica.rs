@@ -22,7 +22,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) fn settings(nats: &Nats, prefix: &str) -> Settings {
     Settings {
         prefix: prefix.to_owned(),
-        takeover: Duration::from_millis(600),
+        takeover: Duration::from_secs(1),
         ..Settings::new(vec![nats.url()])
     }
 }

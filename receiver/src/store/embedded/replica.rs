@@ -8,6 +8,7 @@
 //!   of them is known again by its digest, so that it is seen whether the log is still the same.
 //! - The file is not what makes a change durable, the log is: so a commit is not synced. SQLite's log keeps
 //!   it whole all the same, and after a loss of power it is some messages behind.
+//! - A claim is told as won only where its member is one still when it is told, as far as the replica has come.
 //! - Only members of the view plan, fire, render and claim: what one that has left sent late does nothing.
 //!   A claim is its member's until it is finished or the member leaves; then it was interrupted.
 //! - A file whose rows are damaged is given up, and made anew at the next start.
@@ -38,6 +39,9 @@ use crate::plan::Lane;
 use crate::store::{Claim, Error, RemovedTimers};
 
 pub(in crate::store) mod file;
+
+#[cfg(test)]
+mod tests;
 
 /// What a replica's file has besides the engine's tables.
 const TABLES: &str = "
@@ -213,6 +217,13 @@ struct Own {
     done: Vec<(Done, Vec<Claim>)>,
 }
 
+/// Takes back that claims were won.
+fn lose((done, claims): &mut (Done, Vec<Claim>)) {
+    if !claims.is_empty() {
+        *done = Done::Each(vec![false; claims.len()]);
+    }
+}
+
 impl Applied {
     pub(super) fn tell(self) {
         let Self {
@@ -357,16 +368,22 @@ impl Follower {
                     None => continue,
                 },
             };
-            let mut own = Vec::new();
+            let mut own: Vec<(Done, Vec<Claim>)> = Vec::new();
             for change in record::changes(bytes).map_err(Fault::Fatal)? {
                 let claims = match &change {
                     Change::Claim(claims) if header.by == self.common.me => claims.clone(),
                     _ => Vec::new(),
                 };
                 let by = header.by;
+                let view = self.view.number;
                 let news = &mut applied.news;
                 let done = self.one(connection, insert, shared, state, (by, change), news)?;
                 own.push((done, claims));
+                if self.view.number != view && !self.view.has(&self.common.me) {
+                    // What was claimed up to here is anybody's again, and nobody was told of it yet.
+                    let before = applied.own.iter_mut().flat_map(|own| &mut own.done);
+                    before.chain(&mut own).for_each(lose);
+                }
             }
             if header.by == self.common.me {
                 applied.own.push(Own {

@@ -39,7 +39,7 @@ const BYTES: usize = 256 << 10;
 /// Batches under way at once.
 const UNDER_WAY: usize = 8;
 /// How long a change may take before its caller is told that it is not known what becomes of it.
-const ANSWERED: Duration = Duration::from_secs(10);
+pub(super) const ANSWERED: Duration = Duration::from_secs(10);
 /// How long the servers may take to acknowledge a message before it is sent again.
 const ACKNOWLEDGED: Duration = Duration::from_secs(3);
 /// How long a batch is sent again.
@@ -59,10 +59,10 @@ impl Log {
         (Self(queue), queued)
     }
 
-    /// Writes a change, and gives what it came to.
+    /// Writes a change, and gives what it came to, where that is known in time.
     ///
     /// Cancellation: the change may be done all the same.
-    pub(super) async fn change(&self, change: &Change) -> Result<Done, Error> {
+    pub(super) async fn change(&self, change: &Change, within: Duration) -> Result<Done, Error> {
         let (reply, mut answer) = oneshot::channel();
         let asked = async {
             self.0
@@ -71,14 +71,14 @@ impl Log {
                 .map_err(|_| closed())?;
             (&mut answer).await.map_err(|_| closed())?
         };
-        if let Ok(answered) = timeout(ANSWERED, asked).await {
+        if let Ok(answered) = timeout(within, asked).await {
             answered
         } else {
             // It may come at this very moment; from here on nobody hears it.
             answer.close();
             answer.try_recv().unwrap_or_else(|_| {
                 Err(Error::Unavailable(format!(
-                    "no answer within {ANSWERED:?}; it may come later"
+                    "no answer within {within:?}; it may come later"
                 )))
             })
         }
@@ -244,5 +244,24 @@ async fn publish(parts: &Parts, batch: u64, messages: &[Bytes]) -> Result<u64, R
         Err(_) => Err(Refused::Unanswered(format!(
             "no acknowledgement within {ACKNOWLEDGED:?}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_answered_in_time_is_not_known_and_heard_by_nobody() {
+        let (log, mut queue) = Log::new();
+        let began = Instant::now();
+        let within = Duration::from_secs(3);
+        let change = Change::Claim(Vec::new());
+        let answer = log.change(&change, within).await;
+        assert!(matches!(answer, Err(Error::Unavailable(_))));
+        assert_eq!(began.elapsed(), within);
+        let (_, reply) = queue.recv().await.unwrap();
+        let won = reply.send(Ok(Done::Each(vec![true])));
+        assert!(won.is_err(), "it comes back, and is given back");
     }
 }
