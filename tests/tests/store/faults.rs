@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::{object_store, stream};
 use hookswitch_receiver::store::embedded::{Embedded, FILE};
 use hookswitch_receiver::store::jetstream::{Login, Settings};
 use hookswitch_receiver::store::{Accepted, Error, Store as _};
@@ -161,6 +162,64 @@ async fn a_full_log_refuses_and_one_with_more_room_goes_on() {
     for (id, replica) in [("more", &one), ("yet more", &other)] {
         let new = event("a", id, "body", 0);
         replica.store().accept(new).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r16_streams_that_would_lose_what_is_pending_are_brought_to_the_settings_or_refused() {
+    let nats = Nats::start().await;
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let stream = |prefix: &str| stream::Config {
+        name: format!("{prefix}-log"),
+        subjects: vec![format!("{prefix}.log")],
+        ..stream::Config::default()
+    };
+    let bucket = |prefix: &str| object_store::Config {
+        bucket: format!("{prefix}-checkpoints"),
+        max_age: Duration::from_hours(1),
+        ..object_store::Config::default()
+    };
+    let forgets = stream::Config {
+        max_age: Duration::from_hours(1),
+        max_messages: 10,
+        ..stream("forgets")
+    };
+    context.create_stream(forgets).await.unwrap();
+    context.create_object_store(bucket("forgets")).await.unwrap();
+    let one = Replica::start(&settings(&nats, "forgets")).await;
+    for id in 0..20 {
+        let new = event("a", &id.to_string(), "body", 0);
+        one.store().accept(new).await.unwrap();
+    }
+    for name in ["forgets-log", "OBJ_forgets-checkpoints"] {
+        let now = context.get_stream(name).await.unwrap();
+        let now = &now.cached_info().config;
+        assert_eq!(now.max_age, Duration::ZERO, "{name}");
+        assert_eq!(now.max_messages, -1, "{name}");
+        assert_eq!(now.discard, stream::DiscardPolicy::New, "{name}");
+    }
+    let there = context.get_stream("forgets-log").await.unwrap();
+    assert!(there.cached_info().state.messages > 20);
+
+    let in_memory = stream::Config {
+        storage: stream::StorageType::Memory,
+        ..stream("memory")
+    };
+    context.create_stream(in_memory).await.unwrap();
+    let in_memory = object_store::Config {
+        storage: stream::StorageType::Memory,
+        ..bucket("bucket")
+    };
+    context.create_object_store(in_memory).await.unwrap();
+    for (prefix, named) in [
+        ("memory", "the stream memory-log is kept in memory"),
+        ("bucket", "the stream OBJ_bucket-checkpoints is kept in memory"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let refused = Replica::start_in(&settings(&nats, prefix), dir).await;
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains(named), "{refused}");
     }
 }
 

@@ -147,7 +147,7 @@ pub(super) async fn restore(
     let bucket = connection.bucket();
     let failed =
         |error: &dyn std::fmt::Display| Error::Open(format!("the bucket {bucket}: {error}"));
-    let Ok(store) = connection.context().get_object_store(&bucket).await else {
+    let Some(store) = connection.bucket_if_there().await.map_err(Error::Open)? else {
         return Ok(None);
     };
     let Some(name) = names(&store).await.map_err(Error::Open)?.pop() else {

@@ -1,7 +1,7 @@
 //! The way to the NATS servers, and the stream and the bucket on them.
 //!
 //! - The stream has one subject, and no limit of age: what a checkpoint holds is purged. It refuses what
-//!   does not fit, and nobody can delete a message out of its middle.
+//!   does not fit, and nobody can delete a message out of its middle: see [`streams`].
 //! - Connections are made again for as long as the process lives. While there is none, nothing is begun.
 
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::object_store::{self, ObjectStore};
-use async_nats::jetstream::stream::{
-    self, Compression, DiscardPolicy, RawMessageErrorKind, StorageType, Stream,
-};
+use async_nats::jetstream::stream::{self, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, Context, ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::streams;
 use crate::store::Error;
 
 /// How long a start tries to reach the servers.
@@ -122,6 +122,14 @@ impl Info {
     }
 }
 
+/// Why a stream is not as it should be.
+enum Unprepared {
+    /// It can't be.
+    Refused(String),
+    /// It may be soon.
+    Yet(String),
+}
+
 /// The connection.
 pub(super) struct Connection {
     settings: Settings,
@@ -176,13 +184,14 @@ impl Connection {
         loop {
             match this.prepare().await {
                 Ok(()) => return Ok(this),
-                Err(error) if tokio::time::Instant::now() > until => {
+                Err(Unprepared::Refused(why)) => return Err(Error::Open(why)),
+                Err(Unprepared::Yet(error)) if tokio::time::Instant::now() > until => {
                     return Err(Error::Open(format!(
                         "the stream {} can't be made or changed: {error}",
                         this.name()
                     )));
                 }
-                Err(error) => {
+                Err(Unprepared::Yet(error)) => {
                     tracing::info!(%error, stream = this.name(), "the stream is not there yet; will try again");
                     tokio::time::sleep(LONGEST_PAUSE).await;
                 }
@@ -190,52 +199,38 @@ impl Connection {
         }
     }
 
-    /// The stream as it should be.
-    fn wanted(&self) -> stream::Config {
-        let most = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
-        stream::Config {
-            name: self.name(),
-            subjects: vec![self.subject()],
-            description: Some("What Hookswitch's receivers share".to_owned()),
-            retention: stream::RetentionPolicy::Limits,
-            discard: DiscardPolicy::New,
-            storage: StorageType::File,
-            num_replicas: self.settings.replicas,
-            max_bytes: self.settings.max_bytes.map_or(-1, most),
-            max_messages: -1,
-            max_messages_per_subject: -1,
-            duplicate_window: REMEMBERED,
-            deny_delete: true,
-            compression: Some(Compression::S2),
-            ..stream::Config::default()
+    /// Makes the stream, or brings what is there to the settings.
+    async fn prepare(&self) -> Result<(), Unprepared> {
+        let wanted = streams::log(&self.settings, self.name(), self.subject());
+        // Another receiver may make it at the same moment: the same once more is not an error.
+        let stream = self.context.get_or_create_stream(wanted.clone()).await;
+        let stream = stream.map_err(|error| Unprepared::Yet(error.to_string()))?;
+        self.bring(&stream, &wanted).await?;
+        match self.context.get_stream(self.bucket_stream()).await {
+            Ok(bucket) => self.bring_bucket(&bucket).await,
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(Unprepared::Yet(error.to_string())),
         }
     }
 
-    async fn prepare(&self) -> Result<(), async_nats::Error> {
-        let wanted = self.wanted();
-        // Another receiver may make it at the same moment: the same once more is not an error.
-        let stream = self.context.get_or_create_stream(wanted.clone()).await?;
+    async fn bring_bucket(&self, stream: &Stream) -> Result<(), Unprepared> {
+        let wanted = streams::bucket(&self.settings, &stream.cached_info().config);
+        self.bring(stream, &wanted).await
+    }
+
+    async fn bring(&self, stream: &Stream, wanted: &stream::Config) -> Result<(), Unprepared> {
         let there = &stream.cached_info().config;
-        let same = there.num_replicas == wanted.num_replicas
-            && there.max_bytes == wanted.max_bytes
-            && there.duplicate_window == wanted.duplicate_window
-            && there.subjects == wanted.subjects;
-        if !same {
-            tracing::info!(
-                stream = wanted.name,
-                "the stream is brought to the settings"
-            );
-            self.context
-                .update_stream(stream::Config {
-                    num_replicas: wanted.num_replicas,
-                    max_bytes: wanted.max_bytes,
-                    duplicate_window: wanted.duplicate_window,
-                    subjects: wanted.subjects,
-                    ..there.clone()
-                })
-                .await?;
-        }
-        Ok(())
+        let Some(next) = streams::change(there, wanted).map_err(Unprepared::Refused)? else {
+            return Ok(());
+        };
+        tracing::info!(
+            stream = wanted.name,
+            "the stream is brought to the settings"
+        );
+        let updated = self.context.update_stream(next).await;
+        updated
+            .map(drop)
+            .map_err(|error| Unprepared::Yet(error.to_string()))
     }
 
     /// The stream's name.
@@ -295,12 +290,29 @@ impl Connection {
         }
     }
 
+    /// The stream that the bucket is kept in.
+    fn bucket_stream(&self) -> String {
+        format!("OBJ_{}", self.bucket())
+    }
+
+    /// The bucket of checkpoints, where there is one.
+    pub(super) async fn bucket_if_there(&self) -> Result<Option<ObjectStore>, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("the bucket {}: {error}", self.bucket());
+        match self.context.get_stream(self.bucket_stream()).await {
+            Ok(_) => {}
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(failed(&error)),
+        }
+        let found = self.context.get_object_store(self.bucket()).await;
+        found.map(Some).map_err(|error| failed(&error))
+    }
+
     /// The bucket of checkpoints, made where it is missing.
     pub(super) async fn checkpoints(&self) -> Result<ObjectStore, String> {
-        let bucket = self.bucket();
-        if let Ok(found) = self.context.get_object_store(&bucket).await {
+        if let Some(found) = self.bucket_if_there().await? {
             return Ok(found);
         }
+        let bucket = self.bucket();
         let wanted = object_store::Config {
             bucket: bucket.clone(),
             description: Some("Where Hookswitch's receivers begin to read their log".to_owned()),
@@ -469,6 +481,11 @@ async fn secret(file: &Path) -> Result<String, Error> {
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Error {
     Error::Open(format!("{} can't be read: {error}", file.display()))
+}
+
+/// Whether there is no such stream.
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(said) if said.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
 }
 
 /// What an error of a publish means.
