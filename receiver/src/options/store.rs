@@ -36,6 +36,7 @@ pub struct Args {
     #[arg(
         long,
         env = "HOOKSWITCH_NATS_URL",
+        hide_env_values = true,
         value_name = "URL",
         value_delimiter = ',',
         required_if_eq("store", "jetstream")

@@ -68,6 +68,7 @@ mod follow;
 mod log;
 mod members;
 mod news;
+mod servers;
 mod streams;
 
 pub use connection::{Login, Settings};

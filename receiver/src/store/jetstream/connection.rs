@@ -17,7 +17,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::streams;
+use super::{servers, streams};
 use crate::store::Error;
 
 /// How long a start tries to reach the servers.
@@ -49,9 +49,9 @@ pub enum Login {
 }
 
 /// Where the log is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
-    /// The servers: `nats://host:4222`, or `tls://` where TLS is a must.
+    /// The servers: `nats://host:4222`, or `tls://` where TLS is a must; without a login.
     pub urls: Vec<String>,
     /// What the names of stream, bucket and subjects begin with: letters, digits, `-` and `_`.
     pub prefix: String,
@@ -69,6 +69,16 @@ pub struct Settings {
     pub takeover: Duration,
     /// Bytes and messages of the log, at least, before a checkpoint is worth while.
     pub checkpoint: (u64, u64),
+}
+
+impl std::fmt::Debug for Settings {
+    /// Without what URLs may hold by mistake.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("urls", &servers::told(&self.urls))
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -409,20 +419,21 @@ impl State {
 }
 
 async fn connect(settings: &Settings, state: &Arc<State>) -> Result<Client, Error> {
+    let servers = servers::read(&settings.urls)?;
     let until = tokio::time::Instant::now() + REACHED;
     loop {
         // The options can be used once.
         let options = options(settings, state).await?;
-        match options.connect(settings.urls.as_slice()).await {
+        match options.connect(servers.as_slice()).await {
             Ok(client) => return Ok(client),
             Err(error) if tokio::time::Instant::now() > until => {
                 return Err(Error::Open(format!(
                     "no NATS server of {} could be reached: {error}",
-                    settings.urls.join(", ")
+                    servers::told(&settings.urls)
                 )));
             }
             Err(error) => {
-                tracing::info!(%error, servers = settings.urls.join(", "), "no NATS server could be reached; will try again");
+                tracing::info!(%error, servers = servers::told(&settings.urls), "no NATS server could be reached; will try again");
                 tokio::time::sleep(LONGEST_PAUSE).await;
             }
         }
