@@ -15,6 +15,8 @@ const NOT_SENT: &str = "not_sent";
 
 /// Tells the planner and the lanes, until the end.
 pub(super) async fn run(parts: Arc<Parts>, mut heard: mpsc::UnboundedReceiver<News>) {
+    // Until they are given back.
+    let mut owed: Vec<Claim> = Vec::new();
     loop {
         let first = tokio::select! {
             () = parts.stop.cancelled() => return,
@@ -28,14 +30,15 @@ pub(super) async fn run(parts: Arc<Parts>, mut heard: mpsc::UnboundedReceiver<Ne
             news.view |= more.view;
             news.unwanted.extend(more.unwanted);
         }
-        if let Err(error) = tell(&parts, news).await {
+        owed.append(&mut news.unwanted);
+        if let Err(error) = tell(&parts, news, &mut owed).await {
             tracing::warn!(category = error.category(), %error, "who has work to do could not be told; will be, by what comes next");
             // What is told next is told of everything.
             if parts.leaving.is_cancelled() {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            if let Err(error) = tell(&parts, everything()).await {
+            if let Err(error) = tell(&parts, everything(), &mut owed).await {
                 tracing::error!(%error, "work may wait until something else comes");
             }
         }
@@ -51,17 +54,18 @@ fn everything() -> News {
     }
 }
 
-async fn tell(parts: &Parts, news: News) -> Result<(), Error> {
+async fn tell(parts: &Parts, news: News, owed: &mut Vec<Claim>) -> Result<(), Error> {
     let News {
         accepted,
         lanes,
         all_lanes,
         view,
-        unwanted,
+        unwanted: _,
     } = news;
-    let given_back = !unwanted.is_empty();
+    let given_back = !owed.is_empty();
     if given_back {
-        give_back(parts, unwanted).await?;
+        give_back(parts, owed).await?;
+        owed.clear();
     }
     parts
         .accepted
@@ -87,12 +91,12 @@ async fn tell(parts: &Parts, news: News) -> Result<(), Error> {
 }
 
 /// Gives back what we have claimed though nobody waited for it any more: nothing was sent.
-async fn give_back(parts: &Parts, claims: Vec<Claim>) -> Result<(), Error> {
+async fn give_back(parts: &Parts, claims: &[Claim]) -> Result<(), Error> {
     tracing::info!(
         claims = claims.len(),
         "claims that came too late are given back"
     );
-    let finishes = claims.into_iter().map(|claim| Finish {
+    let finishes = claims.iter().map(|claim| Finish {
         id: claim.id,
         attempts: claim.attempts.saturating_add(1),
         at: claim.at,
