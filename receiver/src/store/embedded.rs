@@ -66,7 +66,7 @@ mod damaged;
 mod dedup;
 mod fault;
 mod filter;
-mod lock;
+pub(in crate::store) mod lock;
 mod memory;
 mod outcome;
 pub(in crate::store) mod plan;
@@ -118,29 +118,32 @@ impl Embedded {
     /// - [`Error::Corrupt`] where the file or its log is damaged.
     /// - [`Error::Full`] where the disk is.
     pub fn open(options: Options) -> Result<Self, Error> {
-        Self::open_as(options, None).map(|(engine, _)| engine)
+        let dir = &options.dir;
+        std::fs::create_dir_all(dir).map_err(|error| unusable(dir, &error))?;
+        let lock = Lock::take(dir)?;
+        Self::open_as(options, lock, None).map(|(engine, _)| engine)
     }
 
-    /// Opens the copy of a log in a directory, which is made where there is none; the events that the
-    /// last process was planning come with it. Nothing but [`Self::apply`] changes it.
+    /// Opens the copy of a log in a directory that is locked, and makes it where there is none; the events
+    /// that the last process was planning come with it. Nothing but [`Self::apply`] changes it.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub(in crate::store) fn open_replica(
         options: Options,
+        lock: Lock,
         stream: &str,
         common: Arc<Common>,
     ) -> Result<(Self, Vec<u64>), Error> {
-        Self::open_as(options, Some((stream, common)))
+        Self::open_as(options, lock, Some((stream, common)))
     }
 
     fn open_as(
         options: Options,
+        lock: Lock,
         replica: Option<(&str, Arc<Common>)>,
     ) -> Result<(Self, Vec<u64>), Error> {
         let Options { dir, metrics } = options;
-        std::fs::create_dir_all(&dir).map_err(|error| unusable(&dir, &error))?;
-        let lock = Lock::take(&dir)?;
         let path = dir.join(FILE);
         let connection = schema::open_writer(&path)?;
         let (crumb, left) = Crumb::open(&dir).map_err(|error| unusable(&dir, &error))?;

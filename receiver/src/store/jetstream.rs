@@ -46,6 +46,7 @@ use self::log::Log;
 use self::members::Members;
 use super::embedded::accept::Accept;
 use super::embedded::change::{Change, Done};
+use super::embedded::lock::Lock;
 use super::embedded::plan::Append;
 use super::embedded::replica::Common;
 use super::embedded::replica::file::{self, Position};
@@ -162,6 +163,8 @@ impl JetStream {
                 dir.display()
             ))
         })?;
+        // Before anything in it is touched: another process may be at work in it.
+        let lock = Lock::take(&dir)?;
         let connection = Connection::open(settings).await?;
         let info = connection.info().await.map_err(Error::Open)?;
         place(&connection, &dir, &info).await?;
@@ -174,7 +177,8 @@ impl JetStream {
                 dir: dir.clone(),
                 metrics: metrics.clone(),
             };
-            open_replica(settings, info.stream.clone(), Arc::clone(&common))
+            let stream = info.stream.clone();
+            open_replica(settings, lock.clone(), stream, Arc::clone(&common))
         };
         let (engine, left) = match replica().await {
             Err(Error::Corrupt(why)) => {
@@ -286,11 +290,12 @@ async fn guarded(parts: Arc<Parts>, name: &'static str, task: impl Future<Output
 /// Opens the engine on the directory's copy.
 async fn open_replica(
     options: embedded::Options,
+    lock: Lock,
     stream: String,
     common: Arc<Common>,
 ) -> Result<(Embedded, Vec<u64>), Error> {
     let opened =
-        tokio::task::spawn_blocking(move || Embedded::open_replica(options, &stream, common));
+        tokio::task::spawn_blocking(move || Embedded::open_replica(options, lock, &stream, common));
     opened
         .await
         .map_err(|error| Error::Stopped(error.to_string().into()))?

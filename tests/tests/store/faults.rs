@@ -251,6 +251,22 @@ async fn a_damaged_copy_is_made_anew_and_an_embedded_store_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_another_process_uses_is_left_alone() {
+    let nats = Nats::start().await;
+    let settings = settings(&nats, "directory");
+    let one = Replica::start(&settings).await;
+    let name = std::fs::read_to_string(one.dir.path().join("member")).unwrap();
+    let marker = one.dir.path().join("given-up");
+    std::fs::write(&marker, "another process is about to end").unwrap();
+    let refused = Replica::try_open(&settings, one.dir.path()).await;
+    let refused = refused.err().unwrap().to_string();
+    assert!(refused.contains("is in use by the process"), "{refused}");
+    let after = std::fs::read_to_string(one.dir.path().join("member")).unwrap();
+    assert_eq!(after, name);
+    assert!(marker.exists() && one.dir.path().join(FILE).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_from_a_file_lets_the_receiver_in() {
     let nats = Nats::start_with("authorization { user: hookswitch, password: secret }").await;
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -27,6 +27,17 @@ pub(crate) fn settings(nats: &Nats, prefix: &str) -> Settings {
     }
 }
 
+fn options(settings: &Settings, dir: &Path) -> Options {
+    Options {
+        dir: dir.to_owned(),
+        metrics: Metrics::new().unwrap(),
+        settings: settings.clone(),
+        accepted: Wake::default(),
+        lanes: Wake::default(),
+        moved: Arc::default(),
+    }
+}
+
 /// A receiver's store, in a directory that goes with it.
 pub(crate) struct Replica {
     store: Option<JetStream>,
@@ -57,15 +68,16 @@ impl Replica {
     /// Opens the store, which is closed.
     pub(crate) async fn open(&mut self) -> Result<(), Error> {
         let options = Options {
-            dir: self.dir.path().to_owned(),
-            metrics: Metrics::new().unwrap(),
-            settings: self.settings.clone(),
-            accepted: Wake::default(),
             lanes: self.lanes.clone(),
-            moved: Arc::default(),
+            ..options(&self.settings, self.dir.path())
         };
         self.store = Some(Box::pin(JetStream::open(options)).await?);
         Ok(())
+    }
+
+    /// Opens a store in a directory that is not its own.
+    pub(crate) async fn try_open(settings: &Settings, dir: &Path) -> Result<JetStream, Error> {
+        Box::pin(JetStream::open(options(settings, dir))).await
     }
 
     pub(crate) fn store(&self) -> &JetStream {

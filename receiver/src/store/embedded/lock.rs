@@ -3,19 +3,20 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::store::Error;
 
 /// The name of the locked file. It holds the id of the process that has the lock.
 const FILE: &str = "lock";
 
-/// Held as long as the directory is in use; the system releases it when the process ends.
-#[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+/// Held as long as one of its clones is; the system releases it when the process ends.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Lock(#[expect(dead_code, reason = "held for its lock")] Arc<File>);
 
 impl Lock {
     /// Takes the lock, or says who has it.
-    pub(super) fn take(dir: &Path) -> Result<Self, Error> {
+    pub(in crate::store) fn take(dir: &Path) -> Result<Self, Error> {
         let unusable = |error: std::io::Error| {
             Error::Open(format!(
                 "the data directory {} can't be used: {error}",
@@ -56,6 +57,6 @@ impl Lock {
         if let Err(error) = note() {
             tracing::debug!(%error, "the lock file could not be written");
         }
-        Ok(Self(file))
+        Ok(Self(Arc::new(file)))
     }
 }

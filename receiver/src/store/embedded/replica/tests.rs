@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::plan::{FrozenBody, FrozenRequest, NewDelivery, Plan};
 use crate::redact::Hidden;
 use crate::store::embedded::accept::Accept;
+use crate::store::embedded::lock::Lock;
 use crate::store::embedded::plan::Append;
 use crate::store::embedded::{Embedded, Options};
 use crate::store::{NewEvent, Store as _};
@@ -125,7 +126,9 @@ impl Fed {
             dir: dir.path().to_owned(),
             metrics: Metrics::new().unwrap(),
         };
-        let (engine, _) = Embedded::open_replica(options, "1.0", Arc::clone(&common)).unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        let opened = Embedded::open_replica(options, lock, "1.0", Arc::clone(&common));
+        let (engine, _) = opened.unwrap();
         let mut this = Self {
             engine,
             common,
