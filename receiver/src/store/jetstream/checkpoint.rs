@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::object_store::ObjectStore;
 use futures::StreamExt as _;
-use tokio::io::AsyncWriteExt as _;
-use tokio::time::sleep;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{sleep, timeout};
 
 use super::Parts;
 use super::connection::{Connection, Info};
@@ -27,6 +27,10 @@ use crate::store::embedded::replica::file;
 const LOOK: Duration = Duration::from_secs(15);
 /// What an object's name begins with; then the place in the log, so that names sort as places do.
 const NAME: &str = "state-";
+/// How long nothing may come of what is asked for.
+const SILENT: Duration = Duration::from_secs(30);
+/// Bytes that are copied at once.
+const PIECE: usize = 128 << 10;
 /// A copy that is under way.
 const MAKING: &str = "checkpoint.making";
 /// One that is fetched.
@@ -127,7 +131,12 @@ async fn names(bucket: &ObjectStore) -> Result<Vec<String>, String> {
         .await
         .map_err(|error| format!("the checkpoints can't be listed: {error}"))?;
     let mut names = Vec::new();
-    while let Some(object) = list.next().await {
+    loop {
+        let next = timeout(SILENT, list.next()).await;
+        let next = next.map_err(|_| {
+            format!("the checkpoints can't be listed: nothing came for {SILENT:?}")
+        })?;
+        let Some(object) = next else { break };
         let object = object.map_err(|error| format!("the checkpoints can't be listed: {error}"))?;
         if object.name.starts_with(NAME) && !object.deleted {
             names.push(object.name);
@@ -135,6 +144,25 @@ async fn names(bucket: &ObjectStore) -> Result<Vec<String>, String> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Copies what comes, for as long as something does: servers that are lost in the middle say nothing.
+async fn fetch(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = timeout(SILENT, from.read(&mut piece)).await.map_err(|_| {
+            let what = format!("nothing came for {SILENT:?}");
+            std::io::Error::new(std::io::ErrorKind::TimedOut, what)
+        })??;
+        let bytes = piece.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        to.write_all(bytes).await?;
+    }
 }
 
 /// Replaces the copy in a directory with the newest checkpoint, where there is one of this log; says where
@@ -159,7 +187,7 @@ pub(super) async fn restore(
     };
     let mut object = store.get(&name).await.map_err(|error| failed(&error))?;
     let mut copy = tokio::fs::File::create(&fetching).await.map_err(unusable)?;
-    tokio::io::copy(&mut object, &mut copy)
+    fetch(&mut object, &mut copy)
         .await
         .map_err(|error| failed(&error))?;
     copy.flush().await.map_err(unusable)?;
@@ -183,4 +211,32 @@ pub(super) async fn restore(
     .await
     .map_err(|error| Error::Stopped(error.to_string().into()))??;
     Ok((placed + 1 >= info.first).then_some(placed))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_checkpoint_that_stops_coming_is_not_waited_for() {
+        let (mut from, mut server) = tokio::io::duplex(64);
+        let sends = tokio::spawn(async move {
+            for _ in 0..10 {
+                server.write_all(b"slowly, but it comes").await.unwrap();
+                sleep(SILENT / 2).await;
+            }
+            server
+        });
+        let began = Instant::now();
+        let mut to = Vec::new();
+        let error = fetch(&mut from, &mut to).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(to.len(), 200);
+        assert!(began.elapsed() < SILENT * 7, "{:?}", began.elapsed());
+        // The end is the end.
+        drop(sends.await.unwrap());
+        fetch(&mut from, &mut to).await.unwrap();
+    }
 }
