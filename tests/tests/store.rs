@@ -22,6 +22,9 @@ mod checkpoints;
 #[path = "store/faults.rs"]
 mod faults;
 #[cfg(test)]
+#[path = "store/login.rs"]
+mod login;
+#[cfg(test)]
 #[path = "store/lost.rs"]
 mod lost;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{object_store, stream};
 use hookswitch_receiver::store::embedded::{Embedded, FILE};
-use hookswitch_receiver::store::jetstream::{Login, Settings};
+use hookswitch_receiver::store::jetstream::Settings;
 use hookswitch_receiver::store::{Accepted, Error, Store as _};
 use hookswitch_tests::servers::nats::Nats;
 use hookswitch_tests::wait;
@@ -264,25 +264,6 @@ async fn a_directory_that_another_process_uses_is_left_alone() {
     let after = std::fs::read_to_string(one.dir.path().join("member")).unwrap();
     assert_eq!(after, name);
     assert!(marker.exists() && one.dir.path().join(FILE).exists());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_password_from_a_file_lets_the_receiver_in() {
-    let nats = Nats::start_with("authorization { user: hookswitch, password: secret }").await;
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "secret\n").unwrap();
-    let settings = Settings {
-        login: Some(Login::Password {
-            user: "hookswitch".to_owned(),
-            file: file.path().to_owned(),
-        }),
-        ..settings(&nats, "login")
-    };
-    let one = Replica::start(&settings).await;
-    one.store()
-        .accept(event("a", "1", "body", 0))
-        .await
-        .unwrap();
 }
 
 /// Each server of three in turn is killed and started again, under load.
