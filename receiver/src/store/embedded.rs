@@ -24,7 +24,6 @@
 //!   lies together, in accept order.
 //! - Times are microseconds since 1970; finer ones are rounded down.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -40,12 +39,12 @@ use self::accept::{Accept, Ask};
 use self::change::{Change, Done};
 use self::codec::{int, unsigned};
 use self::crumb::Crumb;
-use self::damaged::Damaged;
+use self::damaged::{Damaged, DamagedRow};
 use self::lock::Lock;
 use self::plan::Append;
+use self::read::For;
 use self::reader::Readers;
-use self::remove::Victims;
-use self::replica::{Common, Follower, Message};
+use self::replica::{Common, Follower};
 use self::state::{Shared, State, lock};
 use self::writer::{Operation, Reply, Writer, closed_error};
 use super::{
@@ -62,7 +61,7 @@ mod archive;
 pub(in crate::store) mod change;
 pub(in crate::store) mod codec;
 mod crumb;
-mod damaged;
+pub(in crate::store) mod damaged;
 mod dedup;
 mod fault;
 mod filter;
@@ -70,7 +69,7 @@ pub(in crate::store) mod lock;
 mod memory;
 mod outcome;
 pub(in crate::store) mod plan;
-mod read;
+pub(in crate::store) mod read;
 mod reader;
 mod recent;
 pub(in crate::store) mod record;
@@ -213,40 +212,6 @@ impl Embedded {
         schema::check(&connection, &path)
     }
 
-    /// Applies messages of the log, all or none.
-    ///
-    /// # Errors
-    /// [`Error::Full`] where the disk is: try again.
-    pub(in crate::store) async fn apply(&self, messages: Vec<Message>) -> Result<(), Error> {
-        self.ask(|reply| Operation::Apply(messages, reply)).await
-    }
-
-    /// Finds what is past its retention.
-    pub(in crate::store) async fn victims(
-        &self,
-        now: Timestamp,
-        retentions: Vec<(ObjectKey, Retention)>,
-        default: Retention,
-    ) -> Result<Victims, Error> {
-        let retentions: HashMap<_, _> = retentions.into_iter().collect();
-        let unplanned = lock(&self.shared.recent).first();
-        self.read(move |connection| {
-            read::victims(connection, now, &retentions, &default, unplanned)
-        })
-        .await
-    }
-
-    /// The last planned place of a subscription.
-    pub(in crate::store) async fn planned(&self, subscription: ObjectKey) -> Result<u64, Error> {
-        self.read(move |connection| read::planned(connection, &subscription))
-            .await
-    }
-
-    /// The engine stops for good.
-    pub(in crate::store) fn stop(&self, why: &str) {
-        drop(self.shared.stopped.set(why.into()));
-    }
-
     async fn change(&self, change: Change) -> Result<Done, Error> {
         self.ask(|reply| Operation::Change(change, reply)).await
     }
@@ -271,20 +236,23 @@ impl Embedded {
         }
     }
 
-    /// What waits in a lane and is due. What is damaged is condemned on the way.
+    /// What is damaged is set aside, so that nothing waits behind it.
+    async fn condemn(&self, damaged: Vec<DamagedRow>) -> Result<(), Error> {
+        if !damaged.is_empty() {
+            self.change(Change::Condemn(damaged)).await?;
+        }
+        Ok(())
+    }
+
     async fn waiting_in(
         &self,
-        what: read::For,
+        what: For,
         lane: Lane,
         now: Timestamp,
         limit: usize,
     ) -> Result<Due, Error> {
-        let (due, damaged) = self
-            .read(move |connection| read::due(connection, what, &lane, now, limit))
-            .await?;
-        if !damaged.is_empty() {
-            self.ask(|reply| Operation::Condemn(damaged, reply)).await?;
-        }
+        let (due, damaged) = self.look(what, lane, now, limit).await?;
+        self.condemn(damaged).await?;
         Ok(due)
     }
 
@@ -390,14 +358,9 @@ impl Store for Embedded {
     ) -> Pending<'_, TimersDue> {
         let subscription = subscription.clone();
         Box::pin(async move {
-            let (due, damaged) = self
-                .read(move |connection| timer::due(connection, &subscription, now, since, limit))
-                .await?;
-            if !damaged.is_empty() {
-                self.damaged.timers.inc_by(codec::counted(damaged.len()));
-                self.ask(|reply| Operation::CondemnTimers(damaged, reply))
-                    .await?;
-            }
+            let found = self.look_for_timers(subscription, (now, since), limit);
+            let (due, damaged) = found.await?;
+            self.condemn(damaged).await?;
             Ok(due)
         })
     }
@@ -434,11 +397,11 @@ impl Store for Embedded {
     }
 
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
-        Box::pin(self.waiting_in(read::For::Attempt, lane.clone(), now, limit))
+        Box::pin(self.waiting_in(For::Attempt, lane.clone(), now, limit))
     }
 
     fn unrendered(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
-        Box::pin(self.waiting_in(read::For::LookUps, lane.clone(), now, limit))
+        Box::pin(self.waiting_in(For::LookUps, lane.clone(), now, limit))
     }
 
     fn render(&self, renders: Vec<Render>) -> Pending<'_, Vec<bool>> {

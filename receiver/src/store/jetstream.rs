@@ -20,6 +20,8 @@
 //!   does nothing. Who wakes the planner and the lanes is the log, whoever wrote to it.
 //! - A receiver that does not speak for [`Settings::takeover`] is taken off the members, and its work goes
 //!   to others. Its attempts come back as interrupted.
+//! - A row that can't be read ends its receiver, which makes its copy anew; one that can't be read there either is
+//!   set aside for all.
 //! - A replica that can't go on (a gap, a record of a later version, a damaged file) stops its receiver: it
 //!   is never guessed what is in the log.
 //!
@@ -48,6 +50,7 @@ use super::embedded::accept::Accept;
 use super::embedded::change::{Change, Done};
 use super::embedded::lock::Lock;
 use super::embedded::plan::Append;
+use super::embedded::read::For;
 use super::embedded::replica::Common;
 use super::embedded::replica::file::{self, Position};
 use super::embedded::state::lock;
@@ -71,6 +74,7 @@ mod members;
 mod news;
 mod servers;
 mod streams;
+mod work;
 
 pub use connection::{Login, Settings};
 
@@ -118,6 +122,8 @@ struct Parts {
     stream: String,
     /// Since when the log could not be followed, where it can't be.
     lost: Mutex<Option<Instant>>,
+    /// What was damaged in the copy before this one.
+    damaged_before: String,
     dir: PathBuf,
     accepted: Wake<ObjectKey>,
     lanes: Wake<Lane>,
@@ -197,6 +203,7 @@ impl JetStream {
             log,
             stream: info.stream,
             lost: Mutex::default(),
+            damaged_before: file::before(&dir),
             dir,
             accepted,
             lanes,
@@ -339,48 +346,6 @@ async fn place(connection: &Connection, dir: &Path, info: &connection::Info) -> 
     Ok(())
 }
 
-impl Parts {
-    fn is_member(&self) -> bool {
-        self.common.view().has(&self.common.me)
-    }
-
-    fn owns(&self, work: &str) -> bool {
-        self.common.view().owner(work) == Some(&self.common.me)
-    }
-
-    fn plans(&self, subscription: &ObjectKey) -> bool {
-        self.owns(&format!("subscription {subscription}"))
-    }
-
-    fn delivers(&self, lane: &Lane) -> bool {
-        self.owns(&format!("lane {lane}"))
-    }
-
-    /// Whether one of several receivers does what is done once for all.
-    fn leads(&self) -> bool {
-        self.common.view().members.first() == Some(&self.common.me)
-    }
-
-    /// Writes a change to the log, and gives what it came to.
-    async fn change(&self, change: Change) -> Result<Done, Error> {
-        self.change_within(change, log::ANSWERED).await
-    }
-
-    async fn change_within(&self, change: Change, within: Duration) -> Result<Done, Error> {
-        self.engine.works()?;
-        self.connection.reachable()?;
-        self.log.change(&change, within).await
-    }
-
-    /// Writes claims to the log. An answer that comes late is not believed: who was silent for so long may have been
-    /// voted off meanwhile, and others at work. Nobody hears it then, and what was won is given back.
-    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<bool>, Error> {
-        let within = (self.connection.settings().takeover / 2).min(log::ANSWERED);
-        let done = self.change_within(Change::Claim(claims), within).await?;
-        done.each()
-    }
-}
-
 impl Store for JetStream {
     fn is_shared(&self) -> bool {
         true
@@ -453,13 +418,19 @@ impl Store for JetStream {
         since: Timestamp,
         limit: usize,
     ) -> Pending<'_, TimersDue> {
-        if self.parts.plans(subscription) {
-            return self
+        let subscription = subscription.clone();
+        Box::pin(async move {
+            if !self.parts.plans(&subscription) {
+                return Ok(TimersDue::default());
+            }
+            let found = self
                 .parts
                 .engine
-                .timers_due(subscription, now, since, limit);
-        }
-        Box::pin(std::future::ready(Ok(TimersDue::default())))
+                .look_for_timers(subscription, (now, since), limit);
+            let (due, damaged) = found.await?;
+            self.parts.condemn(damaged).await?;
+            Ok(due)
+        })
     }
 
     fn fire(&self, subscription: &ObjectKey, after: u64, firings: Vec<Firing>) -> Pending<'_, ()> {
@@ -497,17 +468,17 @@ impl Store for JetStream {
     }
 
     fn due(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
-        if self.parts.delivers(lane) {
-            return self.parts.engine.due(lane, now, limit);
-        }
-        Box::pin(std::future::ready(Ok(Due::default())))
+        Box::pin(
+            self.parts
+                .waiting_in(For::Attempt, lane.clone(), now, limit),
+        )
     }
 
     fn unrendered(&self, lane: &Lane, now: Timestamp, limit: usize) -> Pending<'_, Due> {
-        if self.parts.delivers(lane) {
-            return self.parts.engine.unrendered(lane, now, limit);
-        }
-        Box::pin(std::future::ready(Ok(Due::default())))
+        Box::pin(
+            self.parts
+                .waiting_in(For::LookUps, lane.clone(), now, limit),
+        )
     }
 
     fn render(&self, renders: Vec<Render>) -> Pending<'_, Vec<bool>> {

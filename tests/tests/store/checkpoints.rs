@@ -1,13 +1,15 @@
 //! The log is cut short, and nobody misses what was in it.
 
+use hookswitch_receiver::plan::DeadReason;
+use hookswitch_receiver::store::embedded::FILE;
 use hookswitch_receiver::store::jetstream::Settings;
-use hookswitch_receiver::store::{Accepted, Store as _};
+use hookswitch_receiver::store::{Accepted, DeliveryState, Error, Store as _};
 use hookswitch_tests::servers::nats::Nats;
 use hookswitch_tests::wait;
 use tempfile::TempDir;
 
 use crate::replica::{Replica, SOON, assert_same, level, settings};
-use crate::support::event;
+use crate::support::{at, delivery, event, key, lane, plan};
 
 async fn accept(replica: &Replica, ids: std::ops::Range<u32>) {
     for id in ids {
@@ -63,6 +65,58 @@ async fn r17_an_empty_disk_and_an_old_one_begin_with_a_checkpoint() {
     assert_same(one.dir.path(), empty.dir.path());
     assert_same(one.dir.path(), old.dir.path());
     one.close().await;
+}
+
+/// Spoils the body of every delivery in a replica's file.
+fn damage(replica: &Replica) {
+    let file = rusqlite::Connection::open(replica.dir.path().join(FILE)).unwrap();
+    file.execute("UPDATE rendered SET body = x'00'", ())
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_a_row_that_is_damaged_here_is_made_anew_and_one_that_is_so_everywhere_is_set_aside() {
+    let nats = Nats::start().await;
+    let settings = Settings {
+        checkpoint: (1 << 40, 100),
+        ..settings(&nats, "row")
+    };
+    let mut one = Replica::start(&settings).await;
+    accept(&one, 0..1).await;
+    let deliveries = vec![delivery("crm", 1)];
+    let plans = vec![plan(1, 1, deliveries)];
+    one.store().plan(&key("a"), 0, plans).await.unwrap();
+    damage(&one);
+    let refused = one.store().due(&lane("crm"), at(9), 9).await;
+    assert!(matches!(refused, Err(Error::Corrupt(_))), "{refused:?}");
+    one.kill_with(&["given-up"]).await;
+    one.open().await.unwrap();
+    one.members(1).await;
+    let due = one.store().due(&lane("crm"), at(9), 9).await.unwrap();
+    assert_eq!((due.ready.len(), due.damaged), (1, 0), "the log has it");
+
+    // The checkpoint is made of what is damaged.
+    damage(&one);
+    accept(&one, 1..200).await;
+    wait::until("the log to be cut short", SOON, async || {
+        (first(&settings).await > 100).then_some(())
+    })
+    .await;
+    let refused = one.store().due(&lane("crm"), at(9), 9).await;
+    assert!(matches!(refused, Err(Error::Corrupt(_))), "{refused:?}");
+    one.kill_with(&["given-up"]).await;
+    one.open().await.unwrap();
+    one.members(1).await;
+    let due = one.store().due(&lane("crm"), at(9), 9).await.unwrap();
+    assert_eq!((due.ready.len(), due.damaged), (0, 1));
+    let other = Replica::start(&settings).await;
+    level(&[&one, &other]).await;
+    for replica in [&one, &other] {
+        let events = replica.store().scan(0, 1).await.unwrap();
+        let state = events[0].deliveries[0].state;
+        assert_eq!(state, DeliveryState::Dead(DeadReason::Damaged));
+    }
+    assert_same(one.dir.path(), other.dir.path());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -186,7 +186,10 @@ async fn r16_streams_that_would_lose_what_is_pending_are_brought_to_the_settings
         ..stream("forgets")
     };
     context.create_stream(forgets).await.unwrap();
-    context.create_object_store(bucket("forgets")).await.unwrap();
+    context
+        .create_object_store(bucket("forgets"))
+        .await
+        .unwrap();
     let one = Replica::start(&settings(&nats, "forgets")).await;
     for id in 0..20 {
         let new = event("a", &id.to_string(), "body", 0);
@@ -214,7 +217,10 @@ async fn r16_streams_that_would_lose_what_is_pending_are_brought_to_the_settings
     context.create_object_store(in_memory).await.unwrap();
     for (prefix, named) in [
         ("memory", "the stream memory-log is kept in memory"),
-        ("bucket", "the stream OBJ_bucket-checkpoints is kept in memory"),
+        (
+            "bucket",
+            "the stream OBJ_bucket-checkpoints is kept in memory",
+        ),
     ] {
         let dir = TempDir::new().unwrap();
         let refused = Replica::start_in(&settings(&nats, prefix), dir).await;

@@ -66,7 +66,12 @@ async fn a_password_or_a_token_from_a_file_lets_the_receiver_in() {
         with(&by_user, None),
         with(&by_user, Some(user(&absent))),
     );
-    let said = tokio::join!(refused(&one), refused(&other), refused(&none), refused(&unread));
+    let said = tokio::join!(
+        refused(&one),
+        refused(&other),
+        refused(&none),
+        refused(&unread)
+    );
     for said in [said.0, said.1, said.2] {
         assert!(said.contains("authorization violation"), "{said}");
     }
@@ -161,9 +166,7 @@ async fn the_servers_certificate_is_checked_and_ours_is_shown() {
     let stranger = write(&other, "ca.crt", &certificates::write(other.path()));
     let pair = |dir: &TempDir| (dir.path().join("server.crt"), dir.path().join("server.key"));
     let (certificate, key) = pair(&dir);
-    let tls = format!(
-        "cert_file: {certificate:?}, key_file: {key:?}, ca_file: {authority:?}"
-    );
+    let tls = format!("cert_file: {certificate:?}, key_file: {key:?}, ca_file: {authority:?}");
     let nats = Nats::start_with(&format!("tls {{ {tls} }}")).await;
     let mutual = Nats::start_with(&format!("tls {{ {tls}, verify: true }}")).await;
     let with = |nats: &Nats, ca: Option<&PathBuf>, certificate| Settings {

@@ -124,7 +124,10 @@ async fn r17_a_stream_that_lost_its_end_and_went_on_is_refused() {
 
 /// How far a closed replica has read.
 fn position(replica: &Replica) -> u64 {
-    let file = replica.dir.path().join(hookswitch_receiver::store::embedded::FILE);
+    let file = replica
+        .dir
+        .path()
+        .join(hookswitch_receiver::store::embedded::FILE);
     let file = rusqlite::Connection::open(file).unwrap();
     let applied: i64 = file
         .query_row("SELECT applied FROM log", (), |row| row.get(0))

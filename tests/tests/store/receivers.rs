@@ -248,7 +248,11 @@ async fn r15_the_work_of_a_receiver_whose_store_has_stopped_is_taken_over() {
     file.execute_batch("DROP TABLE event").unwrap();
     drop(file);
     for id in ["1", "2", "3"] {
-        other.store().accept(event("a", id, "body", 0)).await.unwrap();
+        other
+            .store()
+            .accept(event("a", id, "body", 0))
+            .await
+            .unwrap();
     }
     wait::until("the broken one to stop", SOON, async || {
         matches!(broken.store().health(), Err(Error::Stopped(_))).then_some(())

@@ -91,13 +91,21 @@ impl Replica {
 
     /// Ends it as SIGKILL does: it says nothing more, and its directory is as it was at that moment.
     pub(crate) async fn kill(&mut self) {
+        self.kill_with(&[]).await;
+    }
+
+    /// The same, where it has left files beside the usual ones.
+    pub(crate) async fn kill_with(&mut self, more: &[&str]) {
         let left = TempDir::with_prefix("hookswitch-replica-").unwrap();
         for file in [
             FILE.to_owned(),
             format!("{FILE}-wal"),
             "planning".to_owned(),
             "member".to_owned(),
-        ] {
+        ]
+        .into_iter()
+        .chain(more.iter().map(|file| (*file).to_owned()))
+        {
             let from = self.dir.path().join(&file);
             if from.exists() {
                 std::fs::copy(from, left.path().join(&file)).unwrap();

@@ -10,8 +10,8 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::super::kind::Reply;
-use super::super::tests::memory::Memory;
 use super::super::tests::bench::{AT_ONCE, Bench, Seen, answer, delivery, lane, no_answer, status};
+use super::super::tests::memory::Memory;
 use crate::config::Config;
 use crate::plan::{DeadReason, FrozenBody, LookUp, Unrendered};
 use crate::route;
@@ -457,11 +457,7 @@ async fn r15_a_look_up_and_a_destination_of_a_newer_configuration_are_waited_for
     let asks = json!([look_up("profile", API, &json!({}))]);
     let routes: [fn() -> Config; 2] = [Config::default, || config(&json!([]))];
     for (before, woken) in routes.into_iter().flat_map(|it| [(it, true), (it, false)]) {
-        let store = Memory {
-            shared: true,
-            ..Memory::default()
-        };
-        let bench = Bench::with(Vec::new(), store);
+        let bench = Bench::with(Vec::new(), Memory::shared());
         bench.script.on(API, |_| (AT_ONCE, profile("Ann")));
         let before = Config {
             sequence: 0,

@@ -18,11 +18,7 @@ const REMOVED: fn(DeliveryState) -> bool =
     |state| state == DeliveryState::Dead(DeadReason::DestinationRemoved);
 
 fn bench() -> Bench {
-    let store = Memory {
-        shared: true,
-        ..Memory::default()
-    };
-    Bench::with(Vec::new(), store)
+    Bench::with(Vec::new(), Memory::shared())
 }
 
 fn crm() -> Vec<Destination> {

@@ -21,7 +21,7 @@ use crate::store::{
 pub(in crate::deliver) struct Memory {
     rows: Mutex<Vec<Row>>,
     /// Others plan into it too.
-    pub(in crate::deliver) shared: bool,
+    shared: bool,
     /// So many calls of `finish` fail.
     pub(in crate::deliver) failing_finishes: AtomicUsize,
     /// Told when deliveries end or are put off.
@@ -50,6 +50,14 @@ impl Row {
 }
 
 impl Memory {
+    /// One that other receivers plan into too.
+    pub(in crate::deliver) fn shared() -> Self {
+        Self {
+            shared: true,
+            ..Self::default()
+        }
+    }
+
     /// Plans a delivery.
     pub(in crate::deliver) fn add(&self, delivery: StoredDelivery, ordered_by: Option<&str>) {
         let due = delivery.due;

@@ -274,7 +274,11 @@ impl Store for Memory {
         self.state().shared
     }
 
-    fn timers_planned(&self, subscription: &ObjectKey, scope: &Scope) -> Pending<'_, Option<Planned>> {
+    fn timers_planned(
+        &self,
+        subscription: &ObjectKey,
+        scope: &Scope,
+    ) -> Pending<'_, Option<Planned>> {
         self.read(At::Timers, Some(subscription), |state| {
             let own = state.timers.iter();
             let own = own.filter(|(key, timer)| key == subscription && *timer.id.scope == *scope);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::accept::{Accept, Insert};
+use super::damaged::DamagedRow;
 use super::fault::{Fault, ReadFault};
 use super::outcome;
 use super::plan::Append;
@@ -40,6 +41,8 @@ pub(in crate::store) enum Change {
     },
     /// Events that a process did not survive planning.
     Suspect(Vec<u64>),
+    /// Rows that nobody can read: what they are of goes to the dead letters.
+    Condemn(Vec<DamagedRow>),
 }
 
 /// What came of a change.
@@ -156,6 +159,15 @@ pub(super) fn apply<'a>(
         Change::Replay(replays) => {
             let (outcome, fault) = each(&replays, |replay| state.replay(connection, replay));
             (Done::Counts(outcome), fault)
+        }
+        Change::Condemn(rows) => {
+            let (outcome, fault) = each(&rows, |row| match *row {
+                DamagedRow::Delivery(key) => state.condemn(connection, key),
+                DamagedRow::Timer { seq, scope, at } => {
+                    state.condemn_timer(connection, (seq, scope), at)
+                }
+            });
+            (Done::Each(vec![true; outcome.len()]), fault)
         }
         // The replica does those that only several receivers need.
         Change::View { .. } | Change::Suspect(_) => (Done::Each(Vec::new()), None),

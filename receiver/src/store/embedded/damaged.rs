@@ -1,12 +1,41 @@
-//! Counts what is found damaged.
+//! Rows that are damaged: what they are called, and how many were found.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Mutex;
 
 use prometheus::{IntCounter, IntCounterVec};
+use serde::{Deserialize, Serialize};
 
 use super::state::lock;
 use crate::store::{History, PlanRecord};
+
+/// A row that can't be read, and that others wait behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) enum DamagedRow {
+    /// A delivery, by its key.
+    Delivery(i64),
+    /// A timer.
+    Timer {
+        /// The event that started it.
+        seq: i64,
+        /// The row of its scope.
+        scope: i64,
+        /// When that was noticed.
+        at: i64,
+    },
+}
+
+impl fmt::Display for DamagedRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivery(key) => write!(f, "the row of the delivery {key} is damaged"),
+            Self::Timer { seq, scope, .. } => {
+                write!(f, "the row of the timer {scope} of event {seq} is damaged")
+            }
+        }
+    }
+}
 
 /// Rows that were found damaged. Plans are counted once each: they are read whenever somebody asks.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::codec::{self, Tries, micros, reason_code, seq_of, span, state};
-use super::fault::{Damage, ReadFault};
+use super::fault::ReadFault;
 use super::plan::{delete_mark, settle};
 use super::state::State;
 use crate::plan::{DeadReason, FrozenBody};
@@ -164,9 +164,14 @@ impl State {
         else {
             return Ok(false);
         };
-        let Ok(mut request) = codec::request(&shape, Some((&digest, &before))) else {
-            self.condemn(connection, key)?;
-            return Ok(false);
+        let mut request = match codec::request(&shape, Some((&digest, &before))) {
+            Ok(request) => request,
+            // Others have the row as it was: a replica is not changed by itself but given up, and made anew.
+            Err(damage) if self.is_replica => return Err(damage.into()),
+            Err(_) => {
+                self.condemn(connection, key)?;
+                return Ok(false);
+            }
         };
         if !render.look_ups.is_empty() {
             // Names and labels: it can't fail.
@@ -226,12 +231,7 @@ impl State {
 
     /// Moves a delivery whose row is damaged to the dead letters. Reads nothing of it that may be
     /// what is damaged, and forgets its attempts.
-    ///
-    /// Others have the row as it was: a replica is not changed by itself but given up, and made anew.
     pub(super) fn condemn(&mut self, connection: &Connection, key: i64) -> Result<(), ReadFault> {
-        if self.is_replica {
-            return Err(Damage(format!("the row of the delivery {key} is damaged")).into());
-        }
         let found: Option<(i64, Option<i64>)> = connection
             .prepare_cached("SELECT lane, chain FROM delivery WHERE key = ? AND state <= 2")?
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))

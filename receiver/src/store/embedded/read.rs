@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::codec::{self, EVENT, Tries, micros, seq_of, timestamp, uuid};
+use super::codec::{self, EVENT, Tries, micros, seq_of, timestamp, unsigned, uuid};
+use super::damaged::DamagedRow;
 use super::fault::{Damage, ReadFault};
 use super::remove::Victims;
 use super::state;
@@ -218,7 +219,7 @@ fn lane_id(connection: &Connection, lane: &Lane) -> Result<Option<i64>, ReadFaul
 
 /// What waits in a lane.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum For {
+pub(in crate::store) enum For {
     /// For an attempt.
     Attempt,
     /// For its look-ups.
@@ -235,14 +236,14 @@ impl For {
     }
 }
 
-/// Deliveries of a lane that are due, and the keys of those whose rows are damaged.
+/// Deliveries of a lane that are due, and those whose rows are damaged.
 pub(super) fn due(
     connection: &Connection,
     what: For,
     lane: &Lane,
     now: Timestamp,
     limit: usize,
-) -> Result<(Due, Vec<i64>), ReadFault> {
+) -> Result<(Due, Vec<DamagedRow>), ReadFault> {
     let (state, index) = what.index();
     let Some(id) = lane_id(connection, lane)? else {
         return Ok((Due::default(), Vec::new()));
@@ -270,7 +271,7 @@ pub(super) fn due(
                 let damage = fault.of_a_row()?;
                 let seq = seq_of(key);
                 tracing::error!(%lane, key, seq, damage, "the row of a delivery is damaged: it goes to the dead letters");
-                damaged.push(key);
+                damaged.push(DamagedRow::Delivery(key));
             }
         }
     }

@@ -11,7 +11,8 @@
 //! - A claim is told as won only where its member is one still when it is told, as far as the replica has come.
 //! - Only members of the view plan, fire, render and claim: what one that has left sent late does nothing.
 //!   A claim is its member's until it is finished or the member leaves; then it was interrupted.
-//! - A file whose rows are damaged is given up, and made anew at the next start.
+//! - A file whose rows are damaged is given up, and made anew at the next start. A row that is damaged in the new
+//!   copy too is so for all: it is set aside by a change.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use super::{FILE, codec};
 use crate::plan::Lane;
 use crate::store::{Claim, Error, RemovedTimers};
 
+mod engine;
 pub(in crate::store) mod file;
 
 #[cfg(test)]
@@ -509,7 +511,7 @@ impl Follower {
                 }
             }
             // What a lane's owner ends it looks at itself; but it may have been its owner before.
-            Change::Finish(_) | Change::Render(_) => {
+            Change::Finish(_) | Change::Render(_) | Change::Condemn(_) => {
                 news.all_lanes |= *by != self.common.me && self.viewed.elapsed() < HANDOVER;
             }
             Change::Fire(_) | Change::Retry(_) | Change::Replay(_) | Change::View { .. } => {

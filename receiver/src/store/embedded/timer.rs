@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::codec::{self, end_key, first_key, int, micros, reason_code, span, unsigned};
-use super::fault::{Damage, Fault, ReadFault};
+use super::fault::{Fault, ReadFault};
 use super::plan::{first_state, settle};
 use super::remove::remove_rendered;
 use super::state::State;
@@ -77,17 +77,6 @@ impl Remove {
             at: micros(at),
         }
     }
-}
-
-/// A timer that can't be read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DamagedTimer {
-    /// The event that started it.
-    pub(super) seq: i64,
-    /// The row of its scope.
-    pub(super) scope: i64,
-    /// When that was noticed.
-    pub(super) at: i64,
 }
 
 /// A delivery that waits.
@@ -345,12 +334,9 @@ impl State {
     pub(super) fn condemn_timer(
         &mut self,
         connection: &Connection,
-        damaged: &DamagedTimer,
+        (seq, scope): (i64, i64),
+        at: i64,
     ) -> Result<(), ReadFault> {
-        let DamagedTimer { seq, scope, at } = *damaged;
-        if self.is_replica {
-            return Err(Damage(format!("the row of a timer of event {seq} is damaged")).into());
-        }
         let waits = connection
             .prepare_cached("SELECT 1 FROM timer WHERE seq = ? AND scope = ? AND state = 0")?
             .exists((seq, scope))?;

@@ -26,7 +26,6 @@ use super::fault::{self, Fault};
 use super::replica::{Applied, Follower, Message};
 use super::schema;
 use super::state::{Shared, State};
-use super::timer::DamagedTimer;
 use crate::store::Error;
 
 /// Operations that wait at most; more wait to be queued.
@@ -48,10 +47,8 @@ pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Operation {
     Change(Change, Reply<Done>),
     Seen(Ask, Reply<bool>),
-    /// Deliveries by key, whose rows are damaged.
-    Condemn(Vec<i64>, Reply<()>),
-    /// Timers that can't be read.
-    CondemnTimers(Vec<DamagedTimer>, Reply<()>),
+    /// Give the copy up: it is damaged, as this says.
+    GiveUp(String, Reply<()>),
     /// Messages of the log that the replica follows.
     Apply(Vec<Message>, Reply<()>),
     /// Do what came before, then end.
@@ -62,7 +59,7 @@ pub(super) enum Operation {
 enum Outcome {
     Change(Reply<Done>, Done),
     Seen(Reply<bool>, bool),
-    Condemn(Reply<()>),
+    GiveUp(Reply<()>),
     Apply(Reply<()>, Applied),
 }
 
@@ -85,10 +82,7 @@ impl Operation {
         match self {
             Self::Change(_, reply) => answer(reply, Err(error.clone())),
             Self::Seen(_, reply) => answer(reply, Err(error.clone())),
-            Self::Condemn(_, reply)
-            | Self::CondemnTimers(_, reply)
-            | Self::Apply(_, reply)
-            | Self::Close(reply) => {
+            Self::GiveUp(_, reply) | Self::Apply(_, reply) | Self::Close(reply) => {
                 answer(reply, Err(error.clone()));
             }
         }
@@ -104,7 +98,7 @@ impl Outcome {
         match self {
             Self::Change(reply, done) => one(reply, done, committed),
             Self::Seen(reply, outcome) => one(reply, outcome, committed),
-            Self::Condemn(reply) => one(reply, (), committed),
+            Self::GiveUp(reply) => one(reply, (), committed),
             Self::Apply(reply, applied) => {
                 if committed.is_ok() {
                     applied.tell();
@@ -356,22 +350,7 @@ fn apply<'a>(
             let (outcome, fault) = split(result, false);
             (Outcome::Seen(reply, outcome), fault)
         }
-        Operation::Condemn(keys, reply) => {
-            let result = keys
-                .iter()
-                .try_for_each(|key| state.condemn(connection, *key))
-                .map_err(Fault::from);
-            let ((), fault) = split(result, ());
-            (Outcome::Condemn(reply), fault)
-        }
-        Operation::CondemnTimers(timers, reply) => {
-            let result = timers
-                .iter()
-                .try_for_each(|timer| state.condemn_timer(connection, timer))
-                .map_err(Fault::from);
-            let ((), fault) = split(result, ());
-            (Outcome::Condemn(reply), fault)
-        }
+        Operation::GiveUp(why, reply) => (Outcome::GiveUp(reply), Some(Fault::Corrupt(why))),
         Operation::Apply(messages, reply) => {
             let result = match follower {
                 Some(follower) => follower.apply(connection, insert, shared, state, &messages),

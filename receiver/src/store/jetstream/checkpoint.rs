@@ -133,9 +133,8 @@ async fn names(bucket: &ObjectStore) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     loop {
         let next = timeout(SILENT, list.next()).await;
-        let next = next.map_err(|_| {
-            format!("the checkpoints can't be listed: nothing came for {SILENT:?}")
-        })?;
+        let next = next
+            .map_err(|_| format!("the checkpoints can't be listed: nothing came for {SILENT:?}"))?;
         let Some(object) = next else { break };
         let object = object.map_err(|error| format!("the checkpoints can't be listed: {error}"))?;
         if object.name.starts_with(NAME) && !object.deleted {

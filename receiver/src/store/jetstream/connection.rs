@@ -307,7 +307,8 @@ impl Connection {
 
     /// The bucket of checkpoints, where there is one.
     pub(super) async fn bucket_if_there(&self) -> Result<Option<ObjectStore>, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("the bucket {}: {error}", self.bucket());
+        let failed =
+            |error: &dyn std::fmt::Display| format!("the bucket {}: {error}", self.bucket());
         match self.context.get_stream(self.bucket_stream()).await {
             Ok(_) => {}
             Err(error) if is_missing(&error) => return Ok(None),

@@ -80,6 +80,9 @@ mod tests {
             assert!(!refused.contains("planted"), "{refused}");
         }
         let refused = read(&["nats://planted@a".to_owned()]).unwrap_err();
-        assert!(refused.to_string().contains("--nats-token-file"), "{refused}");
+        assert!(
+            refused.to_string().contains("--nats-token-file"),
+            "{refused}"
+        );
     }
 }

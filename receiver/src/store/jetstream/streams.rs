@@ -176,7 +176,13 @@ mod tests {
             max_age: hour,
             ..wanted()
         };
-        let bucket = bucket(&Settings::new(Vec::new()), &Config { deny_delete: false, ..limited.clone() });
+        let bucket = bucket(
+            &Settings::new(Vec::new()),
+            &Config {
+                deny_delete: false,
+                ..limited.clone()
+            },
+        );
         assert_eq!((bucket.max_bytes, bucket.max_age), (5000, Duration::ZERO));
     }
 
@@ -197,7 +203,10 @@ mod tests {
             assert!(refused.contains(named), "{refused}");
             assert!(refused.contains("the stream s-log"), "{refused}");
         }
-        let there = Config { deny_delete: true, ..wanted() };
+        let there = Config {
+            deny_delete: true,
+            ..wanted()
+        };
         let refused = change(&there, &bucket(&Settings::new(Vec::new()), &there));
         assert!(refused.unwrap_err().contains("deny_delete"));
     }

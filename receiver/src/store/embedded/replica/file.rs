@@ -10,6 +10,8 @@ use crate::store::embedded::{FILE, fault, schema};
 
 /// The file that says that the copy beside it is not to be used any more, and why.
 pub(super) const GIVEN_UP: &str = "given-up";
+/// The file with what was said of the copy before.
+const BEFORE: &str = "given-up-before";
 
 /// Where a copy stands in which log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub(in crate::store) fn position(dir: &Path) -> Result<Option<Position>, Error> 
     let given_up = dir.join(GIVEN_UP);
     if let Ok(why) = std::fs::read_to_string(&given_up) {
         tracing::warn!(dir = %dir.display(), why, "the copy is damaged: it is made anew");
+        let before = dir.join(BEFORE);
+        std::fs::write(&before, why).map_err(|error| {
+            Error::Open(format!("{} can't be written: {error}", before.display()))
+        })?;
         remove(dir)?;
     }
     if !path.exists() {
@@ -43,6 +49,11 @@ pub(in crate::store) fn position(dir: &Path) -> Result<Option<Position>, Error> 
         }
         Err(error) => Err(error),
     }
+}
+
+/// Why the copy before this one was given up; nothing where it was not.
+pub(in crate::store) fn before(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join(BEFORE)).unwrap_or_default()
 }
 
 /// Where the copy in a file stands.

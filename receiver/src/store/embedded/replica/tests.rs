@@ -139,7 +139,10 @@ impl Fed {
         this.apply(vec![
             (ME, view(0, &[ME, OTHER])),
             (ME, Change::Accept(Box::new(Accept::new(event())))),
-            (ME, Change::Plan(Append::new(subscription(), 0, vec![plan()]))),
+            (
+                ME,
+                Change::Plan(Append::new(subscription(), 0, vec![plan()])),
+            ),
         ])
         .await;
         this.heard.recv().await.unwrap();
@@ -174,7 +177,12 @@ async fn r15_a_claim_is_lost_where_the_same_piece_votes_its_member_off() {
     let off = || vec![(OTHER, view(1, &[OTHER]))];
     let back = || vec![(OTHER, view(1, &[OTHER])), (ME, view(2, &[ME, OTHER]))];
     let stays = || vec![(OTHER, view(1, &[ME]))];
-    for (then, won) in [(Vec::new(), true), (off(), false), (back(), false), (stays(), true)] {
+    for (then, won) in [
+        (Vec::new(), true),
+        (off(), false),
+        (back(), false),
+        (stays(), true),
+    ] {
         let mut fed = Fed::new().await;
         let answer = fed.wait_for_next();
         let mut piece = vec![(ME, claim())];
@@ -195,11 +203,15 @@ async fn what_is_won_and_nobody_waits_for_is_to_be_given_back() {
     drop(fed.wait_for_next());
     fed.apply(vec![(ME, claim())]).await;
     let unwanted = fed.heard.recv().await.unwrap().unwanted;
-    assert_eq!(unwanted.iter().map(|it| it.id).collect::<Vec<_>>(), [DELIVERY]);
+    assert_eq!(
+        unwanted.iter().map(|it| it.id).collect::<Vec<_>>(),
+        [DELIVERY]
+    );
 
     let mut fed = Fed::new().await;
     drop(fed.wait_for_next());
-    fed.apply(vec![(ME, claim()), (OTHER, view(1, &[OTHER]))]).await;
+    fed.apply(vec![(ME, claim()), (OTHER, view(1, &[OTHER]))])
+        .await;
     let news = fed.heard.recv().await.unwrap();
     assert!(news.unwanted.is_empty(), "it is another one's already");
 }

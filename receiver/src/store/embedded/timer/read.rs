@@ -6,10 +6,11 @@ use hookswitch_crds::key::ObjectKey;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::{DamagedTimer, state};
+use super::state;
 use crate::config::Planned;
 use crate::plan::{DeadReason, Lane, OnceTerms, Scope, StoredTimer, TimerId, WaitingDelivery};
 use crate::store::embedded::codec::{self, end_key, first_key, int, micros, timestamp, unsigned};
+use crate::store::embedded::damaged::DamagedRow;
 use crate::store::embedded::fault::{Damage, ReadFault};
 use crate::store::embedded::memory;
 use crate::store::{TimerRecord, TimerState, TimerStats, TimersDue};
@@ -22,7 +23,7 @@ pub(in crate::store::embedded) fn due(
     now: Timestamp,
     since: Timestamp,
     limit: usize,
-) -> Result<(TimersDue, Vec<DamagedTimer>), ReadFault> {
+) -> Result<(TimersDue, Vec<DamagedRow>), ReadFault> {
     let (now, since) = (micros(now), micros(since));
     let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut timers: Vec<(i64, StoredTimer)> = Vec::new();
@@ -68,14 +69,14 @@ pub(in crate::store::embedded) fn due(
     Ok((due, damaged))
 }
 
-fn damage(fault: ReadFault, (seq, scope): (i64, i64), at: i64) -> Result<DamagedTimer, ReadFault> {
+fn damage(fault: ReadFault, (seq, scope): (i64, i64), at: i64) -> Result<DamagedRow, ReadFault> {
     let damage = fault.of_a_row()?;
     tracing::error!(
         seq,
         damage,
         "the row of a timer is damaged: what waits for it goes to the dead letters"
     );
-    Ok(DamagedTimer { seq, scope, at })
+    Ok(DamagedRow::Timer { seq, scope, at })
 }
 
 fn timer(row: &Row<'_>, scope: &Arc<Scope>) -> Result<StoredTimer, ReadFault> {
