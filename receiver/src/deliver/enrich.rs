@@ -67,7 +67,9 @@ pub(super) async fn run(engine: Arc<Engine>) -> Result<(), Error> {
             Ok(()) = config.changed(), if engine.store.is_shared() => {
                 let mut lanes = engine.pending_lanes().await;
                 lanes.retain(|lane| engine.looks_up(lane));
-                lanes.into_iter().for_each(|lane| runners.wake(lane));
+                for lane in lanes {
+                    runners.wake(lane);
+                }
             }
             lanes = engine.unrendered.take() => lanes.into_iter().for_each(|lane| runners.wake(lane)),
             Some(ended) = runners.tasks.join_next() => runners.ended(ended?),

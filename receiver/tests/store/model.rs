@@ -481,7 +481,7 @@ impl Model {
         let waiting = self.events.values().flat_map(|kept| {
             let in_lane = |delivery: &&Delivery| delivery.new.lane == *lane;
             let event = Arc::new(kept.event.clone());
-            let sequence = kept.plan.as_ref().unwrap().sequence;
+            let sequence = kept.plan.as_ref().map_or(0, |plan| plan.sequence);
             kept.deliveries
                 .iter()
                 .filter(in_lane)

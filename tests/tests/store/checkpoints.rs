@@ -3,7 +3,7 @@
 use hookswitch_receiver::plan::DeadReason;
 use hookswitch_receiver::store::embedded::FILE;
 use hookswitch_receiver::store::jetstream::Settings;
-use hookswitch_receiver::store::{Accepted, DeliveryState, Error, Store as _};
+use hookswitch_receiver::store::{Accepted, DeliveryState, Due, Error, Store as _};
 use hookswitch_tests::servers::nats::Nats;
 use hookswitch_tests::wait;
 use tempfile::TempDir;
@@ -74,40 +74,50 @@ fn damage(replica: &Replica) {
         .unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r17_a_row_that_is_damaged_here_is_made_anew_and_one_that_is_so_everywhere_is_set_aside() {
-    let nats = Nats::start().await;
-    let settings = Settings {
-        checkpoint: (1 << 40, 100),
-        ..settings(&nats, "row")
-    };
-    let mut one = Replica::start(&settings).await;
+/// A receiver with a delivery that is due, and whose row is damaged.
+async fn damaged(settings: &Settings) -> Replica {
+    let one = Replica::start(settings).await;
     accept(&one, 0..1).await;
-    let deliveries = vec![delivery("crm", 1)];
-    let plans = vec![plan(1, 1, deliveries)];
+    let plans = vec![plan(1, 1, vec![delivery("crm", 1)])];
     one.store().plan(&key("a"), 0, plans).await.unwrap();
     damage(&one);
+    one
+}
+
+/// Finds the damage, which ends it, and starts it again; what is due then.
+async fn start_again(one: &mut Replica) -> Due {
     let refused = one.store().due(&lane("crm"), at(9), 9).await;
     assert!(matches!(refused, Err(Error::Corrupt(_))), "{refused:?}");
+    assert!(matches!(one.store().health(), Err(Error::Stopped(_))));
     one.kill_with(&["given-up"]).await;
     one.open().await.unwrap();
     one.members(1).await;
-    let due = one.store().due(&lane("crm"), at(9), 9).await.unwrap();
-    assert_eq!((due.ready.len(), due.damaged), (1, 0), "the log has it");
+    one.store().due(&lane("crm"), at(9), 9).await.unwrap()
+}
 
-    // The checkpoint is made of what is damaged.
-    damage(&one);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_a_row_that_is_damaged_here_comes_from_the_log_again() {
+    let nats = Nats::start().await;
+    let mut one = damaged(&settings(&nats, "here")).await;
+    let due = start_again(&mut one).await;
+    assert_eq!((due.ready.len(), due.damaged), (1, 0));
+}
+
+/// A checkpoint was made of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r17_a_row_that_is_damaged_everywhere_is_set_aside_for_all() {
+    let nats = Nats::start().await;
+    let settings = Settings {
+        checkpoint: (1 << 40, 100),
+        ..settings(&nats, "everywhere")
+    };
+    let mut one = damaged(&settings).await;
     accept(&one, 1..200).await;
     wait::until("the log to be cut short", SOON, async || {
         (first(&settings).await > 100).then_some(())
     })
     .await;
-    let refused = one.store().due(&lane("crm"), at(9), 9).await;
-    assert!(matches!(refused, Err(Error::Corrupt(_))), "{refused:?}");
-    one.kill_with(&["given-up"]).await;
-    one.open().await.unwrap();
-    one.members(1).await;
-    let due = one.store().due(&lane("crm"), at(9), 9).await.unwrap();
+    let due = start_again(&mut one).await;
     assert_eq!((due.ready.len(), due.damaged), (0, 1));
     let other = Replica::start(&settings).await;
     level(&[&one, &other]).await;

@@ -99,6 +99,8 @@ fn unlimited(kind: &str) -> Value {
                 "conn": -1, "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
             },
         }),
+        // Which has none of JetStream.
+        "system" => json!({"type": "account", "version": 2}),
         "user" => json!({"type": kind, "version": 2, "subs": -1, "data": -1, "payload": -1}),
         _ => json!({"type": kind, "version": 2}),
     }
@@ -137,7 +139,7 @@ async fn a_file_of_credentials_lets_the_receiver_in() {
     let nats = Nats::start_with(&format!(
         "operator: {}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{ {system}: {}, {}: {} }}",
         jwt("operator", &operator, &operator),
-        jwt("account", &system, &operator),
+        jwt("system", &system, &operator),
         account.public_key(),
         jwt("account", &account, &operator),
         system = system.public_key(),

@@ -1,8 +1,10 @@
 //! What only several receivers have: one effect of a duplicate that reaches another one, one owner for each
 //! piece of work, and others who take over.
 
-use hookswitch_receiver::plan::DeadReason;
-use hookswitch_receiver::plan::Plan;
+use std::sync::Arc;
+
+use hookswitch_receiver::config::Planned;
+use hookswitch_receiver::plan::{DeadReason, MemoryKey, NewTimer, Part, Plan, Scope};
 use hookswitch_receiver::store::archive::{Archive as _, DeadQuery};
 use hookswitch_receiver::store::embedded::FILE;
 use hookswitch_receiver::store::{
@@ -261,4 +263,49 @@ async fn r15_the_work_of_a_receiver_whose_store_has_stopped_is_taken_over() {
     other.members(1).await;
     let left = other.store().unplanned(&key("a"), 9).await.unwrap().1;
     assert_eq!(left.len(), 3);
+}
+
+/// By which a receiver whose configuration is older knows that it has to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r15_deliveries_and_timers_tell_what_planned_them() {
+    let nats = Nats::start().await;
+    let one = Replica::start(&settings(&nats, "planned")).await;
+    let store = one.store();
+    assert!(store.is_shared());
+    let scope = Scope {
+        route: key("route"),
+        rule: "rule".to_owned(),
+        part: Part::After(7),
+    };
+    let planned = store.timers_planned(&key("a"), &scope).await.unwrap();
+    assert_eq!(planned, None);
+    for (id, sequence) in [("1", 9), ("2", 12), ("3", 10)] {
+        store.accept(event("a", id, "body", 0)).await.unwrap();
+        let (after, events) = store.unplanned(&key("a"), 9).await.unwrap();
+        let seq = events[0].seq;
+        let mut waits = delivery("later", seq);
+        waits.waits_until = Some(at(500));
+        let timer = NewTimer {
+            key: MemoryKey::new(&Arc::new(scope.clone()), id),
+            at: at(0),
+            due: at(500),
+            once: Vec::new(),
+        };
+        let planned_at = i64::try_from(seq).unwrap();
+        let plan = Plan {
+            sequence,
+            timers: vec![timer],
+            ..plan(seq, planned_at, vec![delivery("crm", seq), waits])
+        };
+        store.plan(&key("a"), after, vec![plan]).await.unwrap();
+    }
+    let due = due(&one).await;
+    let sequences: Vec<u64> = due.iter().map(|delivery| delivery.sequence).collect();
+    assert_eq!(sequences, [9, 12, 10]);
+    let planned = store.timers_planned(&key("a"), &scope).await.unwrap();
+    let newest = Planned {
+        sequence: 12,
+        at: at(2),
+    };
+    assert_eq!(planned, Some(newest));
 }

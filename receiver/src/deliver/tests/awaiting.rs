@@ -36,8 +36,8 @@ fn plan(bench: &Bench, id: u128, sequence: u64, kind: DestinationKind) -> Uuid {
     let lane = planned.lane.clone();
     bench.store.add(
         StoredDelivery {
-            sequence,
             request,
+            sequence,
             ..planned
         },
         None,

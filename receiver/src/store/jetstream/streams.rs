@@ -180,7 +180,7 @@ mod tests {
             &Settings::new(Vec::new()),
             &Config {
                 deny_delete: false,
-                ..limited.clone()
+                ..limited
             },
         );
         assert_eq!((bucket.max_bytes, bucket.max_age), (5000, Duration::ZERO));
@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn what_can_not_be_changed_is_refused_by_name() {
-        let edits: [(fn(&mut Config), &str); 6] = [
+        type Edit = fn(&mut Config);
+        let edits: [(Edit, &str); 6] = [
             (|it| it.storage = StorageType::Memory, "memory"),
             (|it| it.retention = RetentionPolicy::WorkQueue, "retention"),
             (|it| it.sealed = true, "sealed"),
