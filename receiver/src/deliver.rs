@@ -41,6 +41,7 @@ mod awaiting;
 mod backoff;
 mod breaker;
 mod cloudevents;
+mod durable;
 mod enrich;
 mod excerpt;
 mod gather;

@@ -1,16 +1,17 @@
 //! The runner of a lane: takes what is due to its destination, for as long as there is anything.
 //!
 //! ```text
-//!            ┌──────────────────────────────────────────────────────────────────────────┐
-//!            ▼                                                                          │
-//!  settle what ended ─ follow the configuration ─ permission ─ due ─ claim ─ attempt ─ rest
-//!  (store.finish)                                 (circuit,           (store.claim,
-//!                                                  pause, rate)        then bytes leave)
+//!            ┌────────────────────────────────────────────────────────────────────────────────────┐
+//!            ▼                                                                                    │
+//!  decide what ended ─ follow the configuration ─ permission ─ due ─ write and claim ─ attempt ─ rest
+//!                                                 (circuit,          (store.finish and
+//!                                                  pause, rate)       store.claim, one sync,
+//!                                                                     then bytes leave)
 //! ```
 //!
 //! Invariants:
-//! - Bytes leave only after the claim is durable; an outcome counts only once it is durable. Nothing
-//!   new is claimed while an outcome can't be written.
+//! - Bytes leave only after the claim is durable; an outcome counts only once it is durable. Outcomes are
+//!   written together with the next claims, and what was claimed leaves only once they are written.
 //! - Waiting (a missing secret, an open circuit, a pause, the rate limit) claims nothing, so uses no
 //!   attempt.
 //! - What would be given up for lack of its destination waits first for the configuration that planned it.
@@ -28,12 +29,13 @@ use hookswitch_crds::snapshot::{self, OnAmbiguous};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::Engine;
 use super::awaiting::Awaiting;
 use super::breaker::Breaker;
+use super::durable::{STORE_PAUSE, claim, conclude};
 use super::gather::Gathering;
 use super::kind::{Class, Fault, Reply, Verdict, reason};
 use super::limit::Limit;
@@ -43,16 +45,13 @@ use super::report::Report;
 use super::target::{Attempted, Judged, Target};
 use crate::config::Follow;
 use crate::plan::{DeadReason, Lane};
-use crate::store::{self, Claim, Finish, StoredDelivery};
+use crate::store::{self, StoredDelivery};
 
 /// A runner whose lane is empty ends after this time.
 const LINGER: Duration = Duration::from_mins(1);
 
 /// The time of day is looked at this often at least: it can jump, and tokio's clock does not.
 const LONGEST_REST: Duration = Duration::from_mins(1);
-
-/// The pause after the store failed.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Deliveries that end without an attempt, at once.
 const BATCH: usize = 256;
@@ -74,6 +73,7 @@ pub(super) async fn run(engine: Arc<Engine>, lane: Lane, wake: Arc<Notify>) {
         pause: Pause::default(),
         attempts: JoinSet::new(),
         ended: Vec::new(),
+        concluded: Vec::new(),
         alone: HashSet::new(),
         loaded: 0,
         awaiting: Awaiting::default(),
@@ -97,8 +97,10 @@ struct Runner {
     pause: Pause,
     /// In flight.
     attempts: JoinSet<Ended>,
-    /// Out of flight, and not durable yet.
+    /// Out of flight, and not decided yet.
     ended: Vec<Ended>,
+    /// Decided, and not durable yet.
+    concluded: Vec<Conclusion>,
     /// What was refused together with others, and is attempted alone.
     alone: HashSet<Uuid>,
     /// The sequence of the configuration.
@@ -144,13 +146,18 @@ enum Pace {
 impl Runner {
     async fn run(mut self) {
         while !self.engine.shutdown.is_cancelled() {
-            self.settle().await;
+            self.settle();
             self.follow();
-            let pace = match &self.destination {
+            let mut pace = match &self.destination {
                 Destination::Unknown | Destination::Held(_) => Pace::Rest(None),
                 Destination::Removed => self.bury().await,
                 Destination::Ready(target) => self.advance(Arc::clone(target)).await,
             };
+            if !self.concluded.is_empty() {
+                self.write().await;
+                // Others of their subjects may be due now.
+                pace = Pace::Go;
+            }
             match pace {
                 Pace::Go => self.empty_since = None,
                 Pace::Rest(until) => self.rest(until).await,
@@ -235,9 +242,12 @@ impl Runner {
             let next = due.next.into_iter().chain(self.awaiting.until()).min();
             return Pace::Rest(next.map(|next| self.instant(next)));
         }
-        self.conclude(conclusions).await;
+        self.concluded.extend(conclusions);
+        let concluded = std::mem::take(&mut self.concluded);
         let claimed = claims.len();
-        match self.claim(claims).await {
+        let written = conclude(&self.engine, &mut self.report, concluded);
+        let ((), won) = tokio::join!(written, claim(&self.engine, claims));
+        match won {
             // Somebody else is at it: looking again at once would find the same.
             Ok(won) if won.is_empty() && claimed > 0 => {
                 Pace::Rest(Some(Instant::now() + STORE_PAUSE))
@@ -300,42 +310,6 @@ impl Runner {
         (claims.done(), conclusions)
     }
 
-    /// Makes the start of attempts durable, and gives those that were won.
-    async fn claim(
-        &mut self,
-        requests: Vec<Vec<StoredDelivery>>,
-    ) -> Result<Vec<Vec<StoredDelivery>>, store::Error> {
-        if requests.is_empty() {
-            return Ok(requests);
-        }
-        let at = self.engine.clock.now();
-        let claims = requests
-            .iter()
-            .flatten()
-            .map(|delivery| Claim {
-                id: delivery.id,
-                attempts: delivery.attempts,
-                at,
-            })
-            .collect();
-        let mut won = self.engine.store.claim(claims).await?.into_iter();
-        let mut claimed = Vec::with_capacity(requests.len());
-        for request in requests {
-            let ours = request
-                .into_iter()
-                .filter(|_| won.next().unwrap_or(false))
-                .map(|delivery| StoredDelivery {
-                    attempts: delivery.attempts.saturating_add(1),
-                    ..delivery
-                });
-            let ours: Vec<_> = ours.collect();
-            if !ours.is_empty() {
-                claimed.push(ours);
-            }
-        }
-        Ok(claimed)
-    }
-
     /// Sends claimed deliveries, in one request.
     fn attempt(&mut self, deliveries: Vec<StoredDelivery>, target: &Arc<Target>) {
         let target = Arc::clone(target);
@@ -360,18 +334,22 @@ impl Runner {
         });
     }
 
-    /// Makes durable what has ended.
-    async fn settle(&mut self) {
+    /// Decides what follows from attempts that have ended.
+    fn settle(&mut self) {
         while let Some(ended) = self.attempts.try_join_next() {
             self.ended
                 .extend(ended.inspect_err(|error| self.report.attempt_lost(error)));
         }
-        let ended = std::mem::take(&mut self.ended);
-        let conclusions = ended
-            .into_iter()
-            .flat_map(|ended| self.decide(ended))
-            .collect();
-        self.conclude(conclusions).await;
+        for ended in std::mem::take(&mut self.ended) {
+            let conclusions = self.decide(ended);
+            self.concluded.extend(conclusions);
+        }
+    }
+
+    /// Makes durable what was decided.
+    async fn write(&mut self) {
+        let concluded = std::mem::take(&mut self.concluded);
+        conclude(&self.engine, &mut self.report, concluded).await;
     }
 
     /// What follows from an attempt, for its deliveries and for the lane.
@@ -415,34 +393,6 @@ impl Runner {
         }
     }
 
-    /// Makes conclusions durable, however long it takes. Given up only when the time to drain is over:
-    /// then they are interrupted at the next start.
-    async fn conclude(&mut self, conclusions: Vec<Conclusion>) {
-        if conclusions.is_empty() {
-            return;
-        }
-        let finishes: Vec<Finish> = conclusions.iter().map(|one| one.finish.clone()).collect();
-        loop {
-            match self.engine.store.finish(finishes.clone()).await {
-                Ok(current) => {
-                    self.report.store_works();
-                    for (conclusion, current) in conclusions.iter().zip(current) {
-                        self.report.concluded(conclusion, current);
-                    }
-                    return;
-                }
-                Err(error) => self.report.store_failed(&error),
-            }
-            tokio::select! {
-                () = self.engine.drained.cancelled() => {
-                    self.report.left_behind(conclusions.len());
-                    return;
-                }
-                () = sleep(STORE_PAUSE) => {}
-            }
-        }
-    }
-
     /// With the circuit open, gives up what is past its time: the failure that opened it speaks for
     /// them. Without this, what a dead destination has queued would shrink by one attempt at a time.
     async fn give_up_overdue(&mut self, target: &Target) -> Result<(), store::Error> {
@@ -457,7 +407,7 @@ impl Runner {
                 .map(|delivery| Conclusion::dead(delivery, now, DeadReason::GaveUp))
                 .collect();
             self.swept = overdue.is_empty();
-            self.conclude(overdue).await;
+            conclude(&self.engine, &mut self.report, overdue).await;
         }
         Ok(())
     }
@@ -495,7 +445,8 @@ impl Runner {
             };
         }
         let dead = |delivery| Conclusion::dead(delivery, now, DeadReason::DestinationRemoved);
-        self.conclude(gone.into_iter().map(dead).collect()).await;
+        let gone = gone.into_iter().map(dead).collect();
+        conclude(&self.engine, &mut self.report, gone).await;
         Pace::Go
     }
 
@@ -518,14 +469,16 @@ impl Runner {
     /// Lets attempts in flight end, until the time to drain is over.
     async fn drain(mut self) {
         loop {
-            self.settle().await;
+            self.settle();
+            self.write().await;
             tokio::select! {
                 ended = self.attempts.join_next() => match ended {
                     Some(ended) => self.ended.extend(ended.inspect_err(|error| self.report.attempt_lost(error))),
                     None => break,
                 },
                 () = self.engine.drained.cancelled() => {
-                    self.settle().await;
+                    self.settle();
+                    self.write().await;
                     self.report.left_behind(self.attempts.len());
                     break;
                 }
