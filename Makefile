@@ -7,7 +7,7 @@ BIN = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/hookswitch
 EXAMPLE ?= examples/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test needs servers clients bench generate check fmt clippy doc deny generated
+.PHONY: help run cluster build test needs servers clients prober bench generate check fmt clippy doc deny generated
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ clients: ## Drive the stand-ins with client libraries of the real APIs; needs Py
 	@.ci/needs clients
 	$(CARGO) build --locked --workspace --bins --test architecture # the features of `make test`: nothing is built twice
 	@tests/clients/run
+
+prober: build needs servers ## Break things under load, into docs/reliability.md: all, or SCENARIOS="killed edits"
+	$(CARGO) run --locked --profile $(PROFILE) -p hookswitch-tests --example prober -- $(SCENARIOS) $(ARGUMENTS)
 
 bench: ## Measure beside the machine's own limits, into docs/benchmarks.md: all, or SECTIONS="accept scale"
 	$(CARGO) build --locked --release --workspace --bins

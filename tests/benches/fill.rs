@@ -13,7 +13,9 @@ use hookswitch_receiver::metrics::Metrics;
 use hookswitch_receiver::plan::{FrozenBody, FrozenRequest, Lane, NewDelivery, Plan};
 use hookswitch_receiver::redact::Hidden;
 use hookswitch_receiver::store::embedded::{self, Embedded};
+use hookswitch_receiver::store::jetstream::{self, JetStream};
 use hookswitch_receiver::store::{NewEvent, Store, StoredEvent};
+use hookswitch_receiver::wake::Wake;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
@@ -146,10 +148,14 @@ pub(crate) fn lane_of(number: usize) -> Lane {
     }
 }
 
-/// Fills the store of a folder in this process, says so, and waits to be killed.
-pub(crate) fn serve(folder: &Path, events: u64, lanes: usize) -> Result<()> {
+/// Fills the store of a folder in this process, says so, and waits to be killed. With a NATS server, the shared
+/// store.
+pub(crate) fn serve(folder: &Path, events: u64, lanes: usize, nats: Option<&str>) -> Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
-        let store = open(folder)?;
+        let store = match nats {
+            None => open(folder)?,
+            Some(url) => open_shared(folder, url).await?,
+        };
         fill(store, events, lanes).await?;
         crate::say(process::FILLED)?;
         std::future::pending().await
@@ -163,4 +169,17 @@ pub(crate) fn open(folder: &Path) -> Result<Arc<dyn Store>> {
         metrics: Metrics::new()?,
     };
     Ok(Arc::new(Embedded::open(options)?))
+}
+
+/// Opens the shared store of a folder, on a NATS server.
+async fn open_shared(folder: &Path, url: &str) -> Result<Arc<dyn Store>> {
+    let options = jetstream::Options {
+        dir: subject::data(folder),
+        metrics: Metrics::new()?,
+        settings: jetstream::Settings::new(vec![url.to_owned()]),
+        accepted: Wake::default(),
+        lanes: Wake::default(),
+        moved: Arc::default(),
+    };
+    Ok(Arc::new(Box::pin(JetStream::open(options)).await?))
 }

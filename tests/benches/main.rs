@@ -7,21 +7,20 @@
 //! name, and writes what it found into their parts of `docs/benchmarks.md`.
 
 mod accept;
+mod backlog;
 mod baseline;
 mod certificate;
 mod cycles;
 mod fill;
 mod flow;
-mod histogram;
 mod load;
 mod machine;
-mod numbers;
 mod process;
 mod recovery;
-mod report;
 mod request;
 mod rules;
 mod scale;
+mod shared;
 mod sink;
 mod subject;
 mod timers;
@@ -31,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use hookswitch_tests::{histogram, numbers, report};
 
 use machine::Patience;
 use report::Section;
@@ -82,11 +82,14 @@ pub(crate) fn say(line: &str) -> Result<()> {
     Ok(())
 }
 
+/// Who writes the report.
+const BY: &str = "make bench";
+
 /// A part of the bench.
 type Measure = fn(&Settings) -> Result<Section>;
 
 /// All parts by the names that choose them.
-const SECTIONS: [(&str, Measure); 10] = [
+const SECTIONS: [(&str, Measure); 12] = [
     ("accept", accept::section),
     ("rules", rules::section),
     ("planning", flow::planning),
@@ -94,6 +97,8 @@ const SECTIONS: [(&str, Measure); 10] = [
     ("whole-way", flow::whole_way),
     ("memory", flow::memory),
     ("recovery", recovery::section),
+    ("shared", shared::section),
+    ("backlog", backlog::section),
     ("cycles", cycles::section),
     ("timers", timers::section),
     ("scale", scale::section),
@@ -104,9 +109,12 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         [process::SERVE, kind, data] => baseline::serve(kind, Path::new(data)),
-        [process::FILL, folder, events, lanes] => {
-            fill::serve(Path::new(folder), events.parse()?, lanes.parse()?)
-        }
+        [process::FILL, folder, events, lanes, nats @ ..] => fill::serve(
+            Path::new(folder),
+            events.parse()?,
+            lanes.parse()?,
+            nats.first().copied(),
+        ),
         words if words.contains(&"--bench") => measure(words),
         // `cargo test --all-targets` starts benches too, without the word.
         _ => say("this measures: run it with `make bench`"),
@@ -118,13 +126,13 @@ fn measure(words: &[&str]) -> Result<()> {
     let settings = Settings::from_env()?;
     let named = |name: &str| words.contains(&name);
     let all = !SECTIONS.iter().any(|(name, _)| named(name));
-    let machine = machine::describe(settings.folder()?.path())?;
+    let machine = report::machine::describe(settings.folder()?.path())?;
     say(&machine)?;
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
     for (name, measure) in SECTIONS.iter().filter(|(name, _)| all || named(name)) {
         let measured = measure(&settings)?.render(&machine)?;
         say(&measured)?;
-        report::write(&page, name, &measured)?;
+        report::write(&page, BY, name, &measured)?;
     }
     Ok(())
 }

@@ -51,12 +51,23 @@ impl Process {
 
     /// Starts a process that fills the store of a folder, and waits until it has.
     pub(crate) fn fill(folder: &Path, events: u64, lanes: usize) -> Result<Self> {
+        Self::fill_shared(folder, events, lanes, None)
+    }
+
+    /// The same with the shared store, where there is a NATS server.
+    pub(crate) fn fill_shared(
+        folder: &Path,
+        events: u64,
+        lanes: usize,
+        nats: Option<&str>,
+    ) -> Result<Self> {
         let (process, line) = Self::again(
             Command::new(std::env::current_exe()?)
                 .arg(FILL)
                 .arg(folder)
                 .arg(events.to_string())
-                .arg(lanes.to_string()),
+                .arg(lanes.to_string())
+                .args(nats),
         )?;
         ensure!(line == FILLED, "the store was not filled: {line}");
         Ok(process)

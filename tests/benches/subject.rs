@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) suspended: bool,
     /// Only warnings are logged: no line an event.
     pub(crate) quiet: bool,
+    /// NATS servers, for the shared store; none for the embedded one.
+    pub(crate) nats: Vec<String>,
 }
 
 /// A running `hookswitch run`.
@@ -170,6 +172,12 @@ impl Hookswitch {
             command.env("RUST_LOG", "warn");
         } else {
             command.env_remove("RUST_LOG");
+        }
+        if !setup.nats.is_empty() {
+            command
+                .args(["--store", "jetstream", "--nats-url"])
+                .arg(setup.nats.join(","))
+                .args(["--nats-replicas", &setup.nats.len().to_string()]);
         }
         if let Some((certificate, key)) = &setup.tls {
             command

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -22,6 +22,8 @@ pub enum Behaviour {
     Fails(u16),
     /// Takes the request and never answers.
     Hangs,
+    /// 200, after this time; the effect is there at once.
+    Slow(Duration),
 }
 
 /// A request as it came.
@@ -31,6 +33,8 @@ pub struct Received {
     pub headers: HashMap<String, String>,
     /// Its body.
     pub body: Value,
+    /// When it came.
+    pub at: Instant,
 }
 
 /// An HTTP API that honours `Idempotency-Key`: the same key has one effect, and another body under
@@ -46,7 +50,10 @@ pub struct Destination {
 #[derive(Debug)]
 struct Record {
     behaviour: Behaviour,
-    requests: u64,
+    arrivals: Vec<Instant>,
+    /// Requests that are not answered yet, and the most of them since somebody asked.
+    under_way: usize,
+    most: usize,
     effects: Vec<Received>,
     seen: HashMap<String, Bytes>,
     conflicts: Vec<String>,
@@ -57,7 +64,9 @@ impl Destination {
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(Record {
             behaviour: Behaviour::Works,
-            requests: 0,
+            arrivals: Vec::new(),
+            under_way: 0,
+            most: 0,
             effects: Vec::new(),
             seen: HashMap::new(),
             conflicts: Vec::new(),
@@ -94,14 +103,35 @@ impl Destination {
 
     /// Every request that came, effect or not.
     #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.record().requests
+    pub fn requests(&self) -> usize {
+        self.record().arrivals.len()
+    }
+
+    /// When each request came, after the first so many.
+    #[must_use]
+    pub fn arrivals(&self, after: usize) -> Vec<Instant> {
+        let record = self.record();
+        record.arrivals.get(after..).unwrap_or_default().to_vec()
+    }
+
+    /// The most requests at once since this was last asked.
+    pub fn crowd(&self) -> usize {
+        let mut record = self.record();
+        let under_way = record.under_way;
+        std::mem::replace(&mut record.most, under_way)
     }
 
     /// Every effect, in order.
     #[must_use]
     pub fn effects(&self) -> Vec<Received> {
         self.record().effects.clone()
+    }
+
+    /// The effects after the first so many.
+    #[must_use]
+    pub fn effects_after(&self, count: usize) -> Vec<Received> {
+        let record = self.record();
+        record.effects.get(count..).unwrap_or_default().to_vec()
     }
 
     /// How many effects there are.
@@ -116,8 +146,31 @@ impl Destination {
         self.record().conflicts.clone()
     }
 
-    fn record(&self) -> std::sync::MutexGuard<'_, Record> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn record(&self) -> MutexGuard<'_, Record> {
+        lock(&self.state)
+    }
+}
+
+fn lock(state: &Mutex<Record>) -> MutexGuard<'_, Record> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A request that is not answered yet. Where the other side hangs up, it is dropped too.
+struct UnderWay(Arc<Mutex<Record>>);
+
+impl UnderWay {
+    fn begin(state: &Arc<Mutex<Record>>) -> Self {
+        let mut record = lock(state);
+        record.arrivals.push(Instant::now());
+        record.under_way += 1;
+        record.most = record.most.max(record.under_way);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        lock(&self.0).under_way -= 1;
     }
 }
 
@@ -132,16 +185,15 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
-    let behaviour = {
-        let mut record = state.lock().unwrap_or_else(PoisonError::into_inner);
-        record.requests += 1;
-        record.behaviour
-    };
+    let _under_way = UnderWay::begin(&state);
+    let behaviour = lock(&state).behaviour;
     match behaviour {
-        Behaviour::Works => state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .effect(&headers, &body),
+        Behaviour::Works => lock(&state).effect(&headers, &body),
+        Behaviour::Slow(time) => {
+            let answer = lock(&state).effect(&headers, &body);
+            tokio::time::sleep(time).await;
+            answer
+        }
         Behaviour::Fails(status) => StatusCode::from_u16(status).expect("a status code"),
         Behaviour::Hangs => {
             tokio::time::sleep(Duration::from_hours(1)).await;
@@ -177,6 +229,7 @@ impl Record {
                 })
                 .collect(),
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
+            at: Instant::now(),
         });
         StatusCode::OK
     }

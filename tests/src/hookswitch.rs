@@ -56,6 +56,17 @@ impl Default for Workspace {
     }
 }
 
+/// How it is started.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    /// Another program than the one that is built, such as an earlier version.
+    pub program: Option<PathBuf>,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Further variables of the environment.
+    pub environment: Vec<(String, String)>,
+}
+
 /// A running `hookswitch run`.
 #[derive(Debug)]
 pub struct Hookswitch {
@@ -78,12 +89,35 @@ impl Hookswitch {
 
     /// The same with further arguments.
     pub async fn start_with(config: &Path, data: &Path, arguments: &[&str]) -> Self {
-        Self::launch(command(config, data).args(arguments)).await
+        let start = Start {
+            arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
+            ..Start::default()
+        };
+        Self::start_as(config, data, &start).await
+    }
+
+    /// The same in a way of its own.
+    pub async fn start_as(config: &Path, data: &Path, start: &Start) -> Self {
+        Self::launch(&mut start.command(config, data)).await
+    }
+
+    /// Starts it, and kills it so long afterwards, ready or not.
+    pub async fn start_and_kill(config: &Path, data: &Path, start: &Start, after: Duration) {
+        let mut command = start.command(config, data);
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let early = tokio::time::timeout(after, child.wait()).await;
+        assert!(early.is_err(), "the program ended by itself: {early:?}");
+        child.kill().await.expect("the process can be killed");
     }
 
     /// The same with all that the program and its libraries have to say at this level.
     pub async fn start_verbose(config: &Path, data: &Path, level: &str) -> Self {
-        Self::launch(command(config, data).env("RUST_LOG", level)).await
+        let start = Start {
+            environment: vec![("RUST_LOG".to_owned(), level.to_owned())],
+            ..Start::default()
+        };
+        Self::start_as(config, data, &start).await
     }
 
     async fn launch(command: &mut tokio::process::Command) -> Self {
@@ -130,7 +164,7 @@ impl Hookswitch {
 
     /// Starts it where it can't run; gives all that it printed.
     pub async fn fails_to_start(config: &Path, data: &Path) -> String {
-        let run = command(config, data).output();
+        let run = Start::default().command(config, data).output();
         let ended = tokio::time::timeout(Duration::from_secs(30), run)
             .await
             .expect("the program ends")
@@ -231,30 +265,36 @@ impl Hookswitch {
     }
 }
 
-/// `hookswitch run` on free ports.
-fn command(config: &Path, data: &Path) -> tokio::process::Command {
-    let mut command = tokio::process::Command::new(programs::folder().join("hookswitch"));
-    command
-        .arg("run")
-        .arg("--filename")
-        .arg(config)
-        .arg("--data")
-        .arg(data)
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--metrics",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-            "--log-format",
-            "json",
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
+impl Start {
+    /// `hookswitch run` on free ports.
+    fn command(&self, config: &Path, data: &Path) -> tokio::process::Command {
+        let built = || programs::folder().join("hookswitch");
+        let program = self.program.clone().unwrap_or_else(built);
+        let mut command = tokio::process::Command::new(program);
+        command
+            .arg("run")
+            .arg("--filename")
+            .arg(config)
+            .arg("--data")
+            .arg(data)
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--metrics",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+            ])
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
 }
 
 /// Appends a stream's lines to `output` until it ends.

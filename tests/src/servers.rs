@@ -8,6 +8,7 @@
 
 pub mod certificates;
 pub mod nats;
+pub mod network;
 pub mod postgres;
 pub mod process;
 

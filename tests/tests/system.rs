@@ -34,5 +34,5 @@ mod setup;
 mod shared;
 #[path = "system/timers.rs"]
 mod timers;
-#[path = "system/yaml.rs"]
-mod yaml;
+
+use hookswitch_tests::yaml;

@@ -1,7 +1,9 @@
 //! A NATS server with JetStream, on a free loopback port.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
@@ -9,6 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 
 pub use self::client::{Client, Message, Subscription};
+use super::network::{Host, Network};
 use super::process::{Folder, Process};
 use super::{Program, free_port};
 use crate::wait;
@@ -23,7 +26,9 @@ const UP: Duration = Duration::from_mins(1);
 pub struct Nats {
     // Fields are dropped in this order.
     process: Option<Process>,
-    port: u16,
+    address: SocketAddr,
+    /// What its command begins with.
+    enter: Vec<String>,
     folder: Folder,
 }
 
@@ -43,17 +48,23 @@ impl Nats {
     /// # Panics
     /// Where it can't start, with the reason.
     pub async fn start_with(more: &str) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Self::start_at(address, Vec::new(), more).await
+    }
+
+    /// The same at an address, by a command that begins so.
+    async fn start_at(address: SocketAddr, enter: Vec<String>, more: &str) -> Self {
         let folder = Folder::new("hookswitch-nats-");
-        let port = free_port();
         let at = folder.path().display();
         // No sync: it needs to survive nothing but a kill.
         let configuration = format!(
-            "listen: 127.0.0.1:{port}\njetstream {{ store_dir: \"{at}\", sync_interval: 1h }}\n{more}\n"
+            "listen: \"{address}\"\njetstream {{ store_dir: \"{at}\", sync_interval: 1h }}\n{more}\n"
         );
         fs::write(folder.path().join("nats.conf"), configuration).expect("a configuration");
         let mut this = Self {
             process: None,
-            port,
+            address,
+            enter,
             folder,
         };
         this.restart().await;
@@ -65,18 +76,37 @@ impl Nats {
     /// # Panics
     /// Where one can't start, with the reason.
     pub async fn cluster() -> Vec<Self> {
-        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
-        let routes: Vec<String> = ports
-            .iter()
-            .map(|port| format!("nats-route://127.0.0.1:{port}"))
+        let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let hosts = [(); 3].map(|()| (address(), address(), Vec::new()));
+        Self::cluster_at(&hosts).await
+    }
+
+    /// The same, each on a host of this network, from the first on.
+    ///
+    /// # Panics
+    /// Where one can't start, with the reason.
+    pub async fn cluster_in(network: &Network) -> Vec<Self> {
+        let hosts = [0, 1, 2].map(|number| {
+            let host = Host::Number(number);
+            let at = |port| SocketAddr::from((network.address(host), port));
+            (at(4222), at(6222), network.enter(host))
+        });
+        Self::cluster_at(&hosts).await
+    }
+
+    /// Each has an address for clients, one for the other servers, and what its command begins with.
+    async fn cluster_at(hosts: &[(SocketAddr, SocketAddr, Vec<String>); 3]) -> Vec<Self> {
+        let routes = hosts.iter();
+        let routes: Vec<String> = routes
+            .map(|(_, at, _)| format!("nats-route://{at}"))
             .collect();
         let routes = routes.join(", ");
         let mut servers = Vec::new();
-        for port in ports {
+        for (number, (clients, servers_at, enter)) in hosts.iter().enumerate() {
             let more = format!(
-                "server_name: at-{port}\ncluster {{ name: hookswitch, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}"
+                "server_name: server-{number}\ncluster {{ name: hookswitch, listen: \"{servers_at}\", routes: [{routes}] }}"
             );
-            servers.push(Self::start_with(&more).await);
+            servers.push(Self::start_at(*clients, enter.clone(), &more).await);
         }
         servers
     }
@@ -84,13 +114,13 @@ impl Nats {
     /// Where it listens.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}", self.address)
     }
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A client that says who it is; nobody by `ConnectOptions::new()`.
@@ -121,14 +151,21 @@ impl Nats {
         let log = self.folder.path().join("nats.log");
         let configuration = self.folder.path().join("nats.conf");
         let program = Program::NATS_SERVER.path();
-        let arguments = ["--config".as_ref(), configuration.as_os_str()];
-        let mut process = Process::start(&program, arguments, &log);
-        let port = self.port;
+        let command = [
+            program.as_os_str(),
+            "--config".as_ref(),
+            configuration.as_os_str(),
+        ];
+        let enter = self.enter.iter().map(OsStr::new);
+        let mut command = enter.chain(command);
+        let program = command.next().expect("a program");
+        let mut process = Process::start(Path::new(program), command, &log);
+        let address = self.address;
         wait::until("nats-server", UP, async || {
             if let Some(status) = process.ended() {
                 panic!("nats-server ended with {status}:\n{}", process.log());
             }
-            greeting(port).await
+            greeting(address).await
         })
         .await;
         self.process = Some(process);
@@ -136,8 +173,8 @@ impl Nats {
 }
 
 /// The line that the server greets each client with.
-async fn greeting(port: u16) -> Option<String> {
-    let connection = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+async fn greeting(address: SocketAddr) -> Option<String> {
+    let connection = TcpStream::connect(address).await.ok()?;
     let mut line = String::new();
     BufReader::new(connection).read_line(&mut line).await.ok()?;
     line.starts_with("INFO ").then_some(line)
@@ -150,11 +187,11 @@ mod tests {
     #[tokio::test]
     async fn it_runs_with_jetstream_and_again_on_the_same_port() {
         let mut nats = Nats::start().await;
-        let line = greeting(nats.port).await.expect("it greets");
+        let line = greeting(nats.address).await.expect("it greets");
         assert!(line.contains(r#""jetstream":true"#), "{line}");
         let url = nats.url();
         nats.kill();
-        assert_eq!(greeting(nats.port).await, None);
+        assert_eq!(greeting(nats.address).await, None);
         nats.restart().await;
         assert_eq!(nats.url(), url);
     }

@@ -1,63 +1,26 @@
 //! A disk that is full, and one that lies.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use hookswitch_tests::destination::Destination;
 use hookswitch_tests::hookswitch::Hookswitch;
 use hookswitch_tests::sender::{Sender, conversation_created};
+use hookswitch_tests::small_disk::SmallDisk;
 use hookswitch_tests::wait;
 
 use crate::setup::{self, System};
 use crate::yaml;
 
-/// A small file system of its own, gone with the test.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: &str) -> Self {
-        std::fs::create_dir_all(at).expect("the mount point is made");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(at)
-            .status()
-            .expect("mount starts");
-        assert!(
-            mounted.success(),
-            "this test fills a small tmpfs, and needs the right to mount one: run it as root, or in `unshare --user --map-root-user --mount`"
-        );
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        assert!(
-            unmounted.is_ok_and(|status| status.success()),
-            "{} stays mounted",
-            self.0.display()
-        );
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_gives_503_and_heals_when_there_is_room_again() {
     let destination = Destination::start().await;
     let workspace = setup::workspace(&yaml::crm(&destination.url()));
-    let _disk = SmallDisk::mount(&workspace.data(), "16m");
+    let disk = SmallDisk::mount(&workspace.data(), "16m");
     let hookswitch = Hookswitch::start(&workspace.config(), &workspace.data()).await;
     let sender = Sender::new(hookswitch.url("/support/support"), yaml::SIGNING_KEY);
     assert_eq!(sender.send(&conversation_created(0)).await, Some(200));
 
-    let ballast = workspace.data().join("ballast");
-    let filled = Command::new("dd")
-        .args(["if=/dev/zero", "bs=4096", "status=none"])
-        .arg(format!("of={}", ballast.display()))
-        .output()
-        .expect("dd starts");
-    assert!(!filled.status.success(), "dd ends when the disk is full");
+    disk.fill();
     let mut answered = 1;
     let refused = loop {
         assert!(answered < 20_000, "the full disk was never noticed");
@@ -73,7 +36,7 @@ async fn a_full_disk_gives_503_and_heals_when_there_is_room_again() {
     assert_eq!(ready, 503, "no event would be kept: {said}");
     assert!(said.contains("disk is full"), "{said}");
 
-    std::fs::remove_file(&ballast).expect("room is made");
+    disk.make_room();
     wait::until(
         "events to be accepted again",
         Duration::from_secs(30),

@@ -10,7 +10,7 @@ const BITS: u32 = 6;
 
 /// Counts of latencies.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     buckets: Vec<u64>,
     count: u64,
     max: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     /// Counts one.
-    pub(crate) fn add(&mut self, latency: Duration) {
+    pub fn add(&mut self, latency: Duration) {
         let index = bucket(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
         if index >= self.buckets.len() {
             self.buckets.resize(index + 1, 0);
@@ -31,7 +31,7 @@ impl Histogram {
     }
 
     /// Counts all that another one counted.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         if other.buckets.len() > self.buckets.len() {
             self.buckets.resize(other.buckets.len(), 0);
         }
@@ -43,12 +43,14 @@ impl Histogram {
     }
 
     /// How many were counted.
-    pub(crate) const fn count(&self) -> u64 {
+    #[must_use]
+    pub const fn count(&self) -> u64 {
         self.count
     }
 
     /// The latency that this many of a thousand do not exceed; zero where nothing was counted.
-    pub(crate) fn permille(&self, permille: u64) -> Duration {
+    #[must_use]
+    pub fn permille(&self, permille: u64) -> Duration {
         let rank = (self.count * permille).div_ceil(1000).max(1);
         let mut seen = 0;
         for (index, count) in self.buckets.iter().enumerate() {

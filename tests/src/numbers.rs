@@ -8,12 +8,14 @@ use std::time::Duration;
     clippy::cast_precision_loss,
     reason = "counts stay far below 2^52, where floats are exact"
 )]
-pub(crate) const fn float(count: u64) -> f64 {
+#[must_use]
+pub const fn float(count: u64) -> f64 {
     count as f64
 }
 
 /// The middle of the values; the mean of the two middle ones where they are even; 0 of none.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+#[must_use]
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -26,12 +28,14 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// The median of durations.
-pub(crate) fn median_duration(values: impl IntoIterator<Item = Duration>) -> Duration {
+#[must_use]
+pub fn median_duration(values: impl IntoIterator<Item = Duration>) -> Duration {
     Duration::from_secs_f64(median(values.into_iter().map(|value| value.as_secs_f64())))
 }
 
 /// Milliseconds with two digits, or three below 0.1.
-pub(crate) fn millis(duration: Duration) -> String {
+#[must_use]
+pub fn millis(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1000.0;
     if millis < 0.1 {
         format!("{millis:.3}")
@@ -43,7 +47,8 @@ pub(crate) fn millis(duration: Duration) -> String {
 }
 
 /// A whole number with commas: `137,000`.
-pub(crate) fn thousands(value: f64) -> String {
+#[must_use]
+pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -56,6 +61,7 @@ pub(crate) fn thousands(value: f64) -> String {
 }
 
 /// Bytes as MiB with one digit.
-pub(crate) fn mebibytes(bytes: u64) -> String {
+#[must_use]
+pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1}", float(bytes) / 1_048_576.0)
 }

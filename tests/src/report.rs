@@ -1,5 +1,7 @@
-//! The report: `docs/benchmarks.md`, of which the parts between two marks are written here, one for each
-//! section, and the rest by hand.
+//! A page of measurements, such as `docs/benchmarks.md`, of which the parts between two marks are written here,
+//! one for each section, and the rest by hand.
+
+pub mod machine;
 
 use std::fmt::Write;
 use std::fs;
@@ -7,29 +9,34 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// A part of the report.
-pub(crate) struct Section {
+/// A part of the page.
+#[derive(Debug, Clone)]
+pub struct Section {
     /// Its heading.
-    pub(crate) title: &'static str,
+    pub title: &'static str,
     /// Markdown.
-    pub(crate) text: String,
+    pub text: String,
     /// What was aimed at.
-    pub(crate) aims: Vec<Aim>,
+    pub aims: Vec<Aim>,
 }
 
 /// An aim, and what was found.
-pub(crate) struct Aim {
+#[derive(Debug, Clone)]
+pub struct Aim {
     /// The aim.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// The measurement.
-    pub(crate) found: String,
+    pub found: String,
     /// Whether it reaches the aim.
-    pub(crate) met: bool,
+    pub met: bool,
 }
 
 impl Section {
     /// As Markdown, with its heading, and what it was measured on.
-    pub(crate) fn render(&self, machine: &str) -> Result<String> {
+    ///
+    /// # Errors
+    /// As writing to a text has it: there is no reason for one.
+    pub fn render(&self, machine: &str) -> Result<String> {
         let Self { title, text, aims } = self;
         let mut out = format!("## {title}\n\n{text}");
         if !aims.is_empty() {
@@ -44,10 +51,13 @@ impl Section {
     }
 }
 
-/// Replaces what was measured before of the section with this name.
-pub(crate) fn write(path: &Path, name: &str, measured: &str) -> Result<()> {
+/// Replaces what was measured before of the section with this name; `by` is the command that does it.
+///
+/// # Errors
+/// Where the page can't be read or written, or has no marks for the section.
+pub fn write(path: &Path, by: &str, name: &str, measured: &str) -> Result<()> {
     let page = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let begin = format!("<!-- {name}: begin, written by `make bench` -->\n");
+    let begin = format!("<!-- {name}: begin, written by `{by}` -->\n");
     let end = format!("<!-- {name}: end -->\n");
     let marks = || format!("the page has no marks {begin}{end}");
     let (before, rest) = page.split_once(&begin).with_context(marks)?;

@@ -1,11 +1,12 @@
-//! The objects that the tests apply.
+//! The objects that tests apply: one subscription of TG-Staff's, and routes of it.
 
 /// The key that the tests' sender signs with.
-pub(crate) const SIGNING_KEY: &str = "planted-signing-key-7c1f";
+pub const SIGNING_KEY: &str = "planted-signing-key-7c1f";
 
 /// A Secret and a `WebhookSubscription` for TG-Staff named `support`, with more of the spec in `more`
 /// (indented by two).
-pub(crate) fn subscription(more: &str) -> String {
+#[must_use]
+pub fn subscription(more: &str) -> String {
     format!(
         "apiVersion: v1
 kind: Secret
@@ -25,7 +26,8 @@ spec:
 }
 
 /// A route named `name` that sends all of `types` to `url` with `body` (YAML in flow style).
-pub(crate) fn route(name: &str, types: &str, url: &str, body: &str, delivery: &str) -> String {
+#[must_use]
+pub fn route(name: &str, types: &str, url: &str, body: &str, delivery: &str) -> String {
     format!(
         "apiVersion: hookswitch.dev/v1alpha1
 kind: EventRoute
@@ -45,10 +47,11 @@ spec:
 }
 
 /// A route named `crm` that sends each new conversation's number.
-pub(crate) fn crm(url: &str) -> String {
+#[must_use]
+pub fn crm(url: &str) -> String {
     let body = "{number: \"${event.data.data.number}\"}";
     route("crm", "[conversation.created]", url, body, QUICK)
 }
 
 /// Retries that a test can wait for.
-pub(crate) const QUICK: &str = "{timeout: 2s, backoff: {initial: 50ms, max: 500ms}, circuitBreaker: {failures: 5, openFor: 200ms}}";
+pub const QUICK: &str = "{timeout: 2s, backoff: {initial: 50ms, max: 500ms}, circuitBreaker: {failures: 5, openFor: 200ms}}";

@@ -1,0 +1,114 @@
+//! NATS servers that are killed, and cut off.
+
+use std::time::Instant;
+
+use crate::hookswitch::Hookswitch;
+use crate::prober::dice::Dice;
+use crate::prober::outcome::{Outcome, spread};
+use crate::prober::scenario::Settings;
+use crate::prober::service::Service;
+use crate::prober::stage::{QUICK, Stage};
+use crate::prober::trial::Trial;
+use crate::servers::nats::Nats;
+use crate::servers::network::{Host, Network};
+
+/// How many share the work.
+const RECEIVERS: usize = 2;
+/// How many keep the log.
+const SERVERS: usize = 3;
+
+/// One of three servers is killed, and comes back.
+pub(super) async fn killed(settings: &Settings) -> Outcome {
+    let mut dice = Dice::new(settings.seed);
+    let mut servers = Nats::cluster().await;
+    let (stage, service, _receivers) = receivers(settings, &servers).await;
+    let mut trial = Trial::start(&stage, service, settings.pace);
+    let mut gaps = Vec::new();
+    for _ in 0..settings.rounds {
+        trial.answered(50 + dice.index(100)).await;
+        let server = servers.get_mut(dice.index(SERVERS)).expect("a server");
+        trial.breaks();
+        server.kill();
+        let killed = Instant::now();
+        trial.answered(1).await;
+        gaps.push(killed.elapsed());
+        trial.lasts(settings.hold).await;
+        server.restart().await;
+        // It is back once it has what it missed; meanwhile the other two are all that is left.
+        trial.delivered().await;
+        trial.mended();
+    }
+    let verdict = trial.end().await;
+    Outcome::new(verdict)
+        .fact("killed", settings.rounds.to_string())
+        .fact(
+            "from the kill until the next event is answered 200",
+            spread(gaps),
+        )
+}
+
+/// One of three servers is cut off, and comes back.
+pub(super) async fn partitioned(settings: &Settings) -> Outcome {
+    let mut dice = Dice::new(settings.seed);
+    let network = Network::start(SERVERS).await;
+    let servers = Nats::cluster_in(&network).await;
+    let (stage, service, _receivers) = receivers(settings, &servers).await;
+    let mut trial = Trial::start(&stage, service, settings.pace);
+    let mut gaps = Vec::new();
+    for round in 0..settings.rounds {
+        trial.answered(50 + dice.index(100)).await;
+        let alone = dice.index(SERVERS);
+        let others = (0..SERVERS).filter(|number| *number != alone);
+        let others: Vec<Host> = others.map(Host::Number).collect();
+        let alone = Host::Number(alone);
+        let mut cuts: Vec<(Host, Host)> = others.iter().map(|other| (*other, alone)).collect();
+        match round % 3 {
+            // From the other two.
+            0 => cuts.extend(others.iter().map(|other| (alone, *other))),
+            // It does not hear them, and they hear it.
+            1 => {}
+            // From all.
+            _ => {
+                cuts.extend(others.iter().map(|other| (alone, *other)));
+                cuts.extend([(alone, Host::Here), (Host::Here, alone)]);
+            }
+        }
+        trial.breaks();
+        for (from, to) in &cuts {
+            network.cut(*from, *to);
+        }
+        let cut = Instant::now();
+        trial.answered(1).await;
+        gaps.push(cut.elapsed());
+        trial.lasts(settings.hold).await;
+        for (from, to) in &cuts {
+            network.heal(*from, *to);
+        }
+        trial.delivered().await;
+        trial.mended();
+    }
+    let verdict = trial.end().await;
+    Outcome::new(verdict)
+        .fact("cut off", settings.rounds.to_string())
+        .fact(
+            "for at least",
+            format!("{} s each", settings.hold.as_secs()),
+        )
+        .fact(
+            "from the cut until the next event is answered 200",
+            spread(gaps),
+        )
+}
+
+/// Receivers on these servers.
+async fn receivers(settings: &Settings, servers: &[Nats]) -> (Stage, Service, Vec<Hookswitch>) {
+    let stage = Stage::shared(QUICK, servers, settings.takeover).await;
+    let service = Service::new();
+    let mut receivers = Vec::new();
+    for number in 0..RECEIVERS {
+        let receiver = stage.receiver(number).await;
+        service.add(number, &receiver);
+        receivers.push(receiver);
+    }
+    (stage, service, receivers)
+}
