@@ -152,7 +152,7 @@ pub const SCENARIOS: [Scenario; 13] = [
     Scenario {
         name: "clocks-differ",
         title: "Receivers whose clocks differ",
-        about: "Three receivers, one of them two hours ahead and one two hours behind, by libfaketime; a random one is killed, and its work taken over by others with another time of day.",
+        about: "Three receivers, one of them 2 s ahead and one 2 s behind, by libfaketime; a random one is killed, and its work taken over by others with another time of day. What one receiver has planned another one delivers when its own clock says so: the difference is a delay, so keep clocks in step.",
         full: (6, 0),
         short: (1, 0),
         run: |settings| Box::pin(machine::clocks_differ(settings)),
