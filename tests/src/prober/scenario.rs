@@ -144,7 +144,7 @@ pub const SCENARIOS: [Scenario; 13] = [
     Scenario {
         name: "clock-jumps",
         title: "A clock that jumps",
-        about: "The time of day that the receiver sees jumps to and fro by up to two hours, by libfaketime; while its destination fails every now and then, so that deliveries wait for a time.",
+        about: "The time of day that the receiver sees jumps by libfaketime, by turns up to two hours forward and up to 20 s back, while its destination fails, so that deliveries wait for a time. A clock that is set back delays what waits by as much; it is not lost.",
         full: (20, 5),
         short: (3, 2),
         run: |settings| Box::pin(machine::clock_jumps(settings)),

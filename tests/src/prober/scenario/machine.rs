@@ -136,13 +136,18 @@ pub(super) async fn clock_jumps(settings: &Settings) -> Outcome {
     let service = Service::new();
     service.add(0, &receiver);
     let mut trial = Trial::start(&stage, service, settings.pace);
-    for _ in 0..settings.rounds {
+    let mut offset = 0;
+    for round in 0..settings.rounds {
         trial.answered(20).await;
         trial.breaks();
         stage.destination.behave(Behaviour::Fails(503));
         trial.lasts(settings.hold / 2).await;
-        // To and fro by up to two hours, to the second.
-        let offset = i64::try_from(dice.below(4 * 3600)).expect("hours") - 2 * 3600;
+        // By turns up to two hours forward, and up to 20 seconds back.
+        offset += if round % 2 == 0 {
+            i64::try_from(dice.below(2 * 3600)).expect("hours")
+        } else {
+            -i64::try_from(dice.below(20)).expect("seconds")
+        };
         clock.set(offset);
         trial.lasts(settings.hold / 2).await;
         stage.destination.behave(Behaviour::Works);
