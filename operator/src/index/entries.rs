@@ -75,7 +75,7 @@ impl<K: Watched> Entries<K> {
         let references = references::in_spec(&key.namespace, &spec).collect();
         let config_maps = references::config_maps_in_spec(&key.namespace, &spec).collect();
         let entry = Entry {
-            object: read(&key, metadata, spec),
+            object: read(&key, &metadata, spec),
             uid,
             generation,
             status,
@@ -153,10 +153,10 @@ pub(crate) fn key_of(metadata: &ObjectMeta) -> ObjectKey {
 
 fn read<K: Watched>(
     key: &ObjectKey,
-    metadata: ObjectMeta,
+    metadata: &ObjectMeta,
     spec: Json,
 ) -> Result<Arc<Written<K>>, Box<Unreadable>> {
-    let unreadable = |metadata: &ObjectMeta, message: String| {
+    let unreadable = |message: String| {
         Box::new(Unreadable {
             kind: K::KIND,
             key: key.clone(),
@@ -172,10 +172,10 @@ fn read<K: Watched>(
             error.path(),
             error.inner()
         );
-        unreadable(&metadata, message)
+        unreadable(message)
     })?;
     match Written::new(metadata.clone(), &spec) {
         Ok(written) => Ok(Arc::new(written)),
-        Err(error) => Err(unreadable(&metadata, format!("spec: {error}"))),
+        Err(error) => Err(unreadable(format!("spec: {error}"))),
     }
 }

@@ -408,12 +408,12 @@ fn judge(reply: &Reply, clock: Clock) -> Result<(Json, usize), Failure> {
     })
 }
 
-/// The look-up in the configuration.
 /// Whether the configuration has a look-up.
 pub(super) fn is_here(config: &Config, place: &Place) -> bool {
     find(config, place).is_some()
 }
 
+/// The look-up in the configuration.
 fn find<'a>(config: &'a Config, (route, rule, name): &Place) -> Option<&'a Arc<snapshot::Enrich>> {
     let rules = &config.routes.get(route)?.rules;
     let rule = rules.iter().find(|one| one.name == *rule)?;
