@@ -51,7 +51,7 @@ pub struct Destination {
 struct Record {
     behaviour: Behaviour,
     arrivals: Vec<Instant>,
-    /// Requests that are not answered yet, and the most of them since somebody asked.
+    /// Requests that are not answered yet, and the most of them since somebody watches.
     under_way: usize,
     most: usize,
     effects: Vec<Received>,
@@ -114,11 +114,16 @@ impl Destination {
         record.arrivals.get(after..).unwrap_or_default().to_vec()
     }
 
-    /// The most requests at once since this was last asked.
-    pub fn crowd(&self) -> usize {
+    /// Begins to count anew how many requests there are at once.
+    pub fn watch_crowd(&self) {
         let mut record = self.record();
-        let under_way = record.under_way;
-        std::mem::replace(&mut record.most, under_way)
+        record.most = record.under_way;
+    }
+
+    /// The most requests at once since then.
+    #[must_use]
+    pub fn crowd(&self) -> usize {
+        self.record().most
     }
 
     /// Every effect, in order.

@@ -110,9 +110,13 @@ impl Trial {
 
     /// Waits until all has taken effect that was answered 200 so far.
     pub async fn delivered(&self) {
+        assert!(self.is_delivered().await, "nothing is delivered any more");
+    }
+
+    /// The same; false where nothing takes effect any more.
+    pub async fn is_delivered(&self) -> bool {
         let answered = self.load.answered().into_iter().collect();
-        let missing = missing(&self.destination, answered).await;
-        assert!(missing.is_empty(), "not delivered: {missing:?}");
+        missing(&self.destination, answered).await.is_empty()
     }
 
     /// Sends nothing new, and waits until all that is answered has taken effect, or nothing happens any more.

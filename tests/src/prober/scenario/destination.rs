@@ -27,7 +27,7 @@ pub(super) async fn down(settings: &Settings) -> Outcome {
     trial.lasts(settings.hold).await;
     let waiting = receiver.metric("hookswitch_queue_depth", &[]).await;
     let attempts = destination.requests() - down;
-    destination.crowd();
+    destination.watch_crowd();
     let (back, begin) = (destination.requests(), Instant::now());
     destination.behave(Behaviour::Works);
     trial.delivered().await;

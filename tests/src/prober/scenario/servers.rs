@@ -21,7 +21,7 @@ const SERVERS: usize = 3;
 pub(super) async fn killed(settings: &Settings) -> Outcome {
     let mut dice = Dice::new(settings.seed);
     let mut servers = Nats::cluster().await;
-    let (stage, service, _receivers) = receivers(settings, &servers).await;
+    let (stage, service, receivers) = start(settings, &servers).await;
     let mut trial = Trial::start(&stage, service, settings.pace);
     let mut gaps = Vec::new();
     for _ in 0..settings.rounds {
@@ -35,7 +35,7 @@ pub(super) async fn killed(settings: &Settings) -> Outcome {
         trial.lasts(settings.hold).await;
         server.restart().await;
         // It is back once it has what it missed; meanwhile the other two are all that is left.
-        trial.delivered().await;
+        assert!(trial.is_delivered().await, "{}", complaints(&receivers));
         trial.mended();
     }
     let verdict = trial.end().await;
@@ -52,7 +52,7 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
     let mut dice = Dice::new(settings.seed);
     let network = Network::start(SERVERS).await;
     let servers = Nats::cluster_in(&network).await;
-    let (stage, service, _receivers) = receivers(settings, &servers).await;
+    let (stage, service, receivers) = start(settings, &servers).await;
     let mut trial = Trial::start(&stage, service, settings.pace);
     let mut gaps = Vec::new();
     for round in 0..settings.rounds {
@@ -84,7 +84,7 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
         for (from, to) in &cuts {
             network.heal(*from, *to);
         }
-        trial.delivered().await;
+        assert!(trial.is_delivered().await, "{}", complaints(&receivers));
         trial.mended();
     }
     let verdict = trial.end().await;
@@ -101,7 +101,7 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
 }
 
 /// Receivers on these servers.
-async fn receivers(settings: &Settings, servers: &[Nats]) -> (Stage, Service, Vec<Hookswitch>) {
+async fn start(settings: &Settings, servers: &[Nats]) -> (Stage, Service, Vec<Hookswitch>) {
     let stage = Stage::shared(QUICK, servers, settings.takeover).await;
     let service = Service::new();
     let mut receivers = Vec::new();
@@ -111,4 +111,19 @@ async fn receivers(settings: &Settings, servers: &[Nats]) -> (Stage, Service, Ve
         receivers.push(receiver);
     }
     (stage, service, receivers)
+}
+
+/// The last of what receivers complained about, where nothing is delivered any more.
+fn complaints(receivers: &[Hookswitch]) -> String {
+    let mut said = "nothing is delivered any more; the receivers said at the end:".to_owned();
+    for (number, receiver) in receivers.iter().enumerate() {
+        let output = receiver.output();
+        let complaint = |line: &&str| line.contains("\"WARN\"") || line.contains("\"ERROR\"");
+        let complaints: Vec<&str> = output.lines().filter(complaint).collect();
+        let last = complaints.get(complaints.len().saturating_sub(20)..);
+        for line in last.unwrap_or_default() {
+            said.extend(["\n", &number.to_string(), ": ", line]);
+        }
+    }
+    said
 }
