@@ -1,6 +1,8 @@
 //! The prober's scenarios in a short form: what was answered 200 has one effect, in order, whatever breaks.
 //! `make prober` runs the long form.
 
+#![expect(clippy::expect_used, reason = "what fails ends the test")]
+
 use std::time::Duration;
 
 use hookswitch_tests::prober::dice::Dice;
