@@ -39,8 +39,9 @@ clients: ## Drive the stand-ins with client libraries of the real APIs; needs Py
 	$(CARGO) build --locked --workspace --bins --test architecture # the features of `make test`: nothing is built twice
 	@tests/clients/run
 
-prober: build needs servers ## Break things under load, into docs/reliability.md: all, or SCENARIOS="killed edits"
-	$(CARGO) run --locked --profile $(PROFILE) -p hookswitch-tests --example prober -- $(SCENARIOS) $(ARGUMENTS)
+prober: needs servers ## Break things under load, into docs/reliability.md: all, or SCENARIOS="killed edits"
+	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins --example prober
+	@$(dir $(BIN))examples/prober $(SCENARIOS) $(ARGUMENTS)
 
 bench: ## Measure beside the machine's own limits, into docs/benchmarks.md: all, or SECTIONS="accept scale"
 	$(CARGO) build --locked --release --workspace --bins

@@ -78,7 +78,9 @@ async fn make_if_due(parts: &Parts) -> Result<(), String> {
 
 async fn make(parts: &Parts) -> Result<(), String> {
     // Of another log it would be worth nothing, and take the place of one that is.
-    if let Err(Ended::Again(why) | Ended::Stop(why)) = follow::verify(parts).await {
+    if let Err(Ended::Again(why) | Ended::Lost(why) | Ended::Stop(why)) =
+        follow::verify(parts).await
+    {
         return Err(why);
     }
     let making = parts.dir.join(MAKING);

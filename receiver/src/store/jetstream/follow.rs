@@ -27,30 +27,50 @@ const FULL: Duration = Duration::from_secs(1);
 
 /// Between two looks whether the log is still the same, at most.
 const CHECK: Duration = Duration::from_secs(10);
+/// For so many times as long as it takes to take over must a log not be the one that was read before the engine stops.
+const SURE: u32 = 5;
 
 /// Why it was not followed to the end.
 pub(super) enum Ended {
     /// Try again.
     Again(String),
+    /// The log is not the one that was read, says who answered. It may be a server that was cut off and does not
+    /// know yet.
+    Lost(String),
     /// It can't go on.
     Stop(String),
 }
 
 /// Follows the log until the end. What can't be followed stops the engine.
 pub(super) async fn run(parts: Arc<Parts>) {
+    let sure = parts.connection.settings().takeover * SURE;
+    let mut lost_since = None;
     loop {
         let ended = tokio::select! {
             () = parts.stop.cancelled() => return,
             ended = follow(&parts) => ended,
         };
+        if lock(&parts.lost).is_none() {
+            // It was followed meanwhile.
+            lost_since = None;
+        }
         lock(&parts.lost).get_or_insert_with(Instant::now);
-        match ended {
-            Ended::Again(why) => tracing::debug!(why, "the log is followed anew"),
-            Ended::Stop(why) => {
-                tracing::error!(why, "the log can't be followed");
-                parts.engine.stop(&why);
-                return;
+        let stop = match ended {
+            Ended::Again(why) => {
+                tracing::debug!(why, "the log is followed anew");
+                None
             }
+            Ended::Lost(why) => {
+                let since = *lost_since.get_or_insert_with(Instant::now);
+                tracing::warn!(why, "the log can't be followed; will look again");
+                Some(why).filter(|_| since.elapsed() >= sure)
+            }
+            Ended::Stop(why) => Some(why),
+        };
+        if let Some(why) = stop {
+            tracing::error!(why, "the log can't be followed");
+            parts.engine.stop(&why);
+            return;
         }
         tokio::select! {
             () = parts.stop.cancelled() => return,
@@ -70,6 +90,7 @@ async fn follow(parts: &Parts) -> Ended {
     let mut late = interval(LATE);
     late.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = None;
+    let mut waited = None;
     // Tests want to know at once.
     let every = CHECK.min(parts.connection.settings().takeover);
     let mut check = interval_at(Instant::now() + every, every);
@@ -97,9 +118,17 @@ async fn follow(parts: &Parts) -> Ended {
                 seen = Some(applied);
             }
             _ = check.tick() => {
-                // Whoever is right is found out by a second look.
-                if let Err(Ended::Stop(why)) = verify(parts).await {
-                    return Ended::Again(why);
+                match verify(parts).await {
+                    // Whoever is right is found out by a second look.
+                    Err(Ended::Lost(why) | Ended::Stop(why)) => return Ended::Again(why),
+                    Err(Ended::Again(_)) => {}
+                    Ok((stream, applied)) => {
+                        let waits = (Info::of(&stream).last > applied).then_some(applied);
+                        if waits.is_some() && waits == waited {
+                            return Ended::Again("what stands in the log does not come".to_owned());
+                        }
+                        waited = waits;
+                    }
                 }
             }
         }
@@ -119,19 +148,19 @@ pub(super) async fn verify(parts: &Parts) -> Result<(Stream, u64), Ended> {
         let stream = connection.stream().await.map_err(Ended::Again)?;
         let info = Info::of(&stream);
         if info.stream != parts.stream {
-            return Err(Ended::Stop(format!(
+            return Err(Ended::Lost(format!(
                 "the stream {name} was deleted and made anew, at {}: what this receiver knows is not in it. {REMEDY}",
                 info.stream
             )));
         }
         if info.last < applied {
-            return Err(Ended::Stop(format!(
+            return Err(Ended::Lost(format!(
                 "the stream {name} ends at {}, and this receiver has read up to {applied}: its servers have lost messages. {REMEDY}",
                 info.last
             )));
         }
         if applied + 1 < info.first {
-            return Err(Ended::Stop(format!(
+            return Err(Ended::Lost(format!(
                 "the stream {name} begins at {}, and this receiver has read up to {applied}: the next start takes a checkpoint",
                 info.first
             )));
@@ -143,14 +172,14 @@ pub(super) async fn verify(parts: &Parts) -> Result<(Stream, u64), Ended> {
         match kept.map_err(Ended::Again)? {
             Some(payload) if replica::digest(&payload) == digest => return Ok((stream, applied)),
             Some(_) => {
-                return Err(Ended::Stop(format!(
+                return Err(Ended::Lost(format!(
                     "the stream {name} has another message {applied} than the one that this receiver has read: its servers have lost messages, or it was restored from an older copy. {REMEDY}"
                 )));
             }
             // It may have been purged just now.
             None if !missing => missing = true,
             None => {
-                return Err(Ended::Stop(format!(
+                return Err(Ended::Lost(format!(
                     "the stream {name} has no message {applied}, which this receiver has read: its servers have lost it. {REMEDY}"
                 )));
             }
