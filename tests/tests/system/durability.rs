@@ -199,7 +199,11 @@ async fn r5_r8_r17_a_burst_with_every_destination_down_is_answered_and_delivered
         let name = "hookswitch_queue_depth";
         system.hookswitch.metric(name, &[]).await
     };
-    assert!(waiting().await >= 500);
+    wait::until("all to be planned", Duration::from_secs(30), async || {
+        (waiting().await >= 500).then_some(())
+    })
+    .await;
+    assert_eq!(destination.count(), 0);
     destination.behave(Behaviour::Works);
     wait::until(
         "the backlog to be delivered",
