@@ -324,10 +324,7 @@ impl State {
         shared: &Shared,
         at: usize,
     ) -> Result<Option<i64>, ReadFault> {
-        let oldest = self.unplanned(connection, shared, at, 1)?;
-        let fresh = self.subscriptions.get(at).and_then(|it| it.fresh.first());
-        let fresh = fresh.map(|it| it.seq);
-        Ok(oldest.first().copied().or(fresh))
+        Ok(self.unplanned(connection, shared, at, 1)?.first().copied())
     }
 
     /// Writes the dedup entries, uids and missing plans of the recent events to the file, so that
