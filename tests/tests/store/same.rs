@@ -1,9 +1,11 @@
 //! The cases that every engine goes through, and replicas that must not differ.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use hookswitch_receiver::store::Store as _;
+use hookswitch_receiver::plan::{Memory, MemoryKey, Part, Plan, Remember, Scope};
 use hookswitch_receiver::store::archive::Archive;
+use hookswitch_receiver::store::{Store as _, event_bytes};
 use hookswitch_tests::servers::nats::Nats;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -161,4 +163,40 @@ async fn r14_replicas_of_a_long_log_hold_the_same_rows() {
     level(&[&one, &two, &empty]).await;
     assert_same(one.dir.path(), two.dir.path());
     assert_same(one.dir.path(), empty.dir.path());
+}
+
+/// What is forgotten before its time depends on what waits for its plan, and not on how many messages of the log
+/// are applied at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r14_replicas_forget_alike_in_whatever_pieces_they_read_the_log() {
+    let nats = Nats::start().await;
+    let settings = settings(&nats, "forget");
+    let one = Replica::start(&settings).await;
+    one.members(1).await;
+    let scope = Scope {
+        route: key("route"),
+        rule: "first".to_owned(),
+        part: Part::Once("crm".to_owned()),
+    };
+    let remember = Remember {
+        key: MemoryKey::new(&Arc::new(scope), "user-1"),
+        memory: Memory::Claimed,
+        until: at(5),
+    };
+    one.store()
+        .accept(event("a", "1", "body", 0))
+        .await
+        .unwrap();
+    let planned = Plan {
+        remember: vec![remember],
+        ..plan(1, 0, Vec::new())
+    };
+    one.store().plan(&key("a"), 0, vec![planned]).await.unwrap();
+    // There is room for it only where everything before is gone.
+    let mut next = event("a", "2", "body", 10);
+    next.quota = event_bytes(&next.event);
+    one.store().accept(next).await.unwrap();
+    let other = Replica::start(&settings).await;
+    level(&[&one, &other]).await;
+    assert_same(one.dir.path(), other.dir.path());
 }
