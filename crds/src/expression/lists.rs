@@ -197,7 +197,10 @@ fn look(
             }
         }
     } else if let Some(members) = value.downcast_ref::<CelMap<'_>>() {
-        for member in members.inner().values() {
+        // By name: a map has no order of its own, and what hits must come in the same order each time.
+        let mut members: Vec<_> = members.inner().iter().collect();
+        members.sort_by(|(one, _), (other, _)| name(one).cmp(&name(other)));
+        for (_, member) in members {
             if !look(&**member, list, take)? {
                 return Ok(false);
             }
@@ -209,4 +212,12 @@ fn look(
         return look(inner, list, take);
     }
     Ok(true)
+}
+
+/// The name of a member, where it has one.
+fn name<'a>(key: &'a CelMapKey<'_>) -> Option<&'a str> {
+    match key {
+        CelMapKey::String(name) => Some(name.inner()),
+        _ => None,
+    }
 }

@@ -237,7 +237,7 @@ fn r55_a_body_with_look_ups_is_redacted_whole_when_it_is_rendered() {
         json!({
             "text": "meet me, [email], [phone], [card]", "mail": "[redacted]",
             "user": {"tags": "[redacted]", "phone": "[phone]", "note": "fraud? [email]", "name": "Ada"},
-            "words": ["meet", "fraud", "ada"],
+            "words": ["meet", "ada", "fraud"],
         })
     );
 }
