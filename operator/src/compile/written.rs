@@ -26,24 +26,24 @@ impl<K> Written<K> {
     where
         K: HasSpec<Spec: Serialize> + Resource,
     {
-        Self::new(object.meta().clone(), object.spec())
+        Self::new(object.meta(), object.spec())
     }
 
     /// The object of a spec.
     ///
     /// # Errors
     /// Where the spec can't be written as JSON.
-    pub fn new(metadata: ObjectMeta, spec: &K::Spec) -> Result<Self, serde_json::Error>
+    pub fn new(metadata: &ObjectMeta, spec: &K::Spec) -> Result<Self, serde_json::Error>
     where
         K: HasSpec<Spec: Serialize>,
     {
         // Of the rest nothing is compiled, and managed fields are larger than most specs.
         let metadata = ObjectMeta {
-            name: metadata.name,
-            namespace: metadata.namespace,
-            uid: metadata.uid,
+            name: metadata.name.clone(),
+            namespace: metadata.namespace.clone(),
+            uid: metadata.uid.clone(),
             generation: metadata.generation,
-            creation_timestamp: metadata.creation_timestamp,
+            creation_timestamp: metadata.creation_timestamp.clone(),
             ..ObjectMeta::default()
         };
         Ok(Self {

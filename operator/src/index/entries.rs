@@ -174,7 +174,7 @@ fn read<K: Watched>(
         );
         unreadable(message)
     })?;
-    match Written::new(metadata.clone(), &spec) {
+    match Written::new(metadata, &spec) {
         Ok(written) => Ok(Arc::new(written)),
         Err(error) => Err(unreadable(format!("spec: {error}"))),
     }
