@@ -35,6 +35,7 @@ mod functions;
 mod lists;
 mod names;
 mod path;
+mod shared;
 mod types;
 mod value;
 
@@ -64,7 +65,7 @@ const PARSE_STACK: usize = 64 << 20;
 const LEVEL_STACK: usize = 96 << 10;
 
 /// What an expression may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// `event`.
     Event,
@@ -76,9 +77,12 @@ pub enum Scope {
     Enriched,
 }
 
-/// A compiled expression.
+/// A compiled expression, shared by all who have the same text.
+#[derive(Debug, Clone)]
+pub struct Expression(Arc<Compiled>);
+
 #[derive(Debug)]
-pub struct Expression {
+struct Compiled {
     root: IdedExpr,
     /// Nodes from the root to the deepest leaf.
     depth: usize,
@@ -164,22 +168,25 @@ impl Expression {
                 source.len()
             )));
         }
-        stacker::grow(PARSE_STACK, || {
-            catch_unwind(AssertUnwindSafe(|| {
-                check::compile(source, scope, condition)
-            }))
-        })
-        .unwrap_or_else(|_| {
-            Err(Error::new(
-                "the expression can't be parsed; write it in another way",
-            ))
-        })
+        let compiled = shared::compile(source, scope, condition, || {
+            stacker::grow(PARSE_STACK, || {
+                catch_unwind(AssertUnwindSafe(|| {
+                    check::compile(source, scope, condition)
+                }))
+            })
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    "the expression can't be parsed; write it in another way",
+                ))
+            })
+        });
+        compiled.map(Self)
     }
 
     /// Whether it names a variable.
     #[must_use]
     pub fn names(&self, variable: &str) -> bool {
-        self.variables.contains(variable)
+        self.0.variables.contains(variable)
     }
 
     /// Checks that the word lists that it names are among these.
@@ -187,7 +194,7 @@ impl Expression {
     /// # Errors
     /// With the position and a suggestion.
     pub fn check_word_lists(&self, known: &[&str]) -> Result<(), Error> {
-        let found = self.word_lists.iter().find_map(|it| match &it.name {
+        let found = self.0.word_lists.iter().find_map(|it| match &it.name {
             None => Some((
                 it,
                 "write out the word list's name: `words.risk`, or `words['risk']`".to_owned(),
@@ -247,7 +254,7 @@ impl Expression {
 
     /// The look-ups that it names, in every way of writing them; `None` stands for all of them.
     pub(crate) fn enriched(&self) -> impl Iterator<Item = Option<&str>> {
-        self.enriched.iter().map(Option::as_deref)
+        self.0.enriched.iter().map(Option::as_deref)
     }
 
     /// Evaluates, and reads the result before what it borrows is gone.
@@ -256,13 +263,13 @@ impl Expression {
         variables: &Variables<'_>,
         read: impl FnOnce(&CowVal<'_, '_>) -> Result<T, EvalError>,
     ) -> Result<T, EvalError> {
-        let needed = self.depth * LEVEL_STACK;
+        let needed = self.0.depth * LEVEL_STACK;
         stacker::maybe_grow(needed, needed + LEVEL_STACK, || {
             catch_unwind(AssertUnwindSafe(|| {
-                cost::start(self.nodes, &self.regexes);
+                cost::start(self.0.nodes, &self.0.regexes);
                 let mut context = Context::with_env(Arc::clone(&ENV));
                 context.set_variable_resolver(variables);
-                match Value::resolve_val(&self.root, &context) {
+                match Value::resolve_val(&self.0.root, &context) {
                     Ok(value) => read(&value),
                     Err(error) => Err(self.explain(&error, variables)),
                 }
@@ -329,7 +336,12 @@ impl Expression {
     /// Which of the fields that it names is missing. A name that was computed is not told: it may
     /// be a value of the event.
     fn missing(&self, name: Option<&str>, variables: &Variables<'_>) -> EvalError {
-        let missing = || self.paths.iter().filter_map(|path| path.missing(variables));
+        let missing = || {
+            self.0
+                .paths
+                .iter()
+                .filter_map(|path| path.missing(variables))
+        };
         let found = missing()
             .find(|found| name.is_none_or(|name| found.ends_with(name)))
             .or_else(|| missing().next());

@@ -8,12 +8,10 @@ use cel::common::ast::{
 
 use super::names::{self, ATTRIBUTES, FUNCTIONS, MACROS, METHODS, TYPES};
 use super::path::Path;
-use super::{
-    ENV, Error, Expression, MAX_DEPTH, MAX_NESTING, Scope, WordListRef, cost, lists, types,
-};
+use super::{Compiled, ENV, Error, MAX_DEPTH, MAX_NESTING, Scope, WordListRef, cost, lists, types};
 
 /// Parses and checks.
-pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Expression, Error> {
+pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Compiled, Error> {
     let (mut root, info) = ENV
         .parser()
         .max_recursion_depth(MAX_NESTING)
@@ -44,7 +42,7 @@ pub(super) fn compile(source: &str, scope: Scope, condition: bool) -> Result<Exp
         depth,
         regexes,
     } = cost::meter(&mut root);
-    Ok(Expression {
+    Ok(Compiled {
         root,
         depth,
         paths,

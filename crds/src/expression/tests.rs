@@ -334,7 +334,7 @@ fn every_known_function_is_one_of_the_library() {
             context.set_variable_resolver(&variables);
             context
         };
-        let result = Value::resolve_val(&expression.root, &context).map(|_| ());
+        let result = Value::resolve_val(&expression.0.root, &context).map(|_| ());
         assert!(
             !matches!(result, Err(ExecutionError::UndeclaredReference(_))),
             "{source}: {result:?}"
