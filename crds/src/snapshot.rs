@@ -20,17 +20,17 @@ use crate::key::ObjectKey;
 use crate::secret::SecretBytes;
 
 mod destination;
+mod json_text;
 mod memory;
 pub mod shard;
-mod spec;
 
 pub use destination::{
     Auth, CircuitBreaker, Credential, Delivery, Destination, DestinationKind, Format, Grant,
     Header, HeaderValue, Http, Nats, NatsAuth, OAuth, OnAmbiguous, OnConflict, Ordering, Pattern,
     Postgres, RateLimit, Redact, Transport,
 };
+pub use json_text::JsonText;
 pub use memory::{After, Once, Transition, Unless};
-pub use spec::Spec;
 
 /// The newest format of the snapshot that this build writes and reads.
 pub const FORMAT: u32 = 1;
@@ -75,7 +75,7 @@ pub struct Origin {
     /// The snapshot sequence that last changed what this entry resolves to.
     pub since: u64,
     /// The spec that is served, as it was written: the last good one lives on from here.
-    pub spec: Spec,
+    pub spec: JsonText,
 }
 
 /// A `WebhookSubscription`, resolved.
@@ -318,7 +318,7 @@ pub struct Route {
     /// The subscriptions that it is attached to, sorted.
     pub subscriptions: Vec<ObjectKey>,
     /// Unique names.
-    pub destinations: Vec<Destination>,
+    pub destinations: Vec<Arc<Destination>>,
     /// In the order written.
     pub rules: Vec<Rule>,
     /// For destinations that write back.
@@ -408,7 +408,7 @@ pub struct Deliver {
     pub destination: String,
     /// A template, in the form that the kind of destination wants; `None` sends the event's data as
     /// it came.
-    pub body: Option<serde_json::Value>,
+    pub body: Option<JsonText>,
     /// One effect for each value of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub once: Option<Once>,

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json};
 
 use crate::expression::{self, EvalError, Expression, MAX_VALUE, Scope, Variables};
+use crate::snapshot::JsonText;
 
 mod scan;
 mod url;
@@ -69,6 +70,23 @@ impl Template {
         } else {
             Err(errors)
         }
+    }
+
+    /// Compiles a template that was kept as text.
+    ///
+    /// # Errors
+    /// As [`Template::compile`].
+    pub fn read(template: &JsonText, scope: Scope) -> Result<Self, Vec<Error>> {
+        let template = template.read().map_err(|error| {
+            let source = expression::Error {
+                message: error.to_string(),
+            };
+            vec![Error {
+                pointer: String::new(),
+                source,
+            }]
+        })?;
+        Self::compile(&template, scope)
     }
 
     /// The look-ups that its expressions name; `None` among them stands for all.

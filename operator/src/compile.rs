@@ -16,7 +16,7 @@
 //!   namespace writes can keep another's object from being served.
 //! - After a spec is resolved, nothing reads it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hookswitch_crds::event_route::EventRoute;
@@ -59,6 +59,7 @@ pub use written::Written;
 
 use attach::{NamespaceLabels, Parent};
 use cache::{Cache, Resolved};
+use stamp::Finder;
 use versions::{Decision, Object, Versions};
 
 /// All that is compiled. Names are unique within a kind; of two objects with one name the later
@@ -178,12 +179,19 @@ impl Compiler {
         previous: &Snapshot,
         settings: &Settings,
     ) -> Vec<Versions<subscription::Resolved>> {
+        let next = previous.sequence + 1;
+        let mut entries = Finder::new(&previous.subscriptions);
         let readable = objects.subscriptions.iter().map(Object::read);
         let all = all(readable, Kind::WebhookSubscription, objects).map(|object| {
-            let past = stamp::find(&previous.subscriptions, &object.key);
+            let past = entries.find(&object.key);
             let cache = &mut self.subscriptions;
-            let (versions, resolved) =
-                cache.versions(&object, past, objects, settings, subscription::resolve);
+            let (versions, resolved) = cache.versions(
+                &object,
+                (past, next),
+                objects,
+                settings,
+                subscription::resolve,
+            );
             self.resolved += usize::from(resolved);
             versions
         });
@@ -196,12 +204,14 @@ impl Compiler {
         previous: &Snapshot,
         settings: &Settings,
     ) -> Vec<Decision<route::Resolved>> {
+        let next = previous.sequence + 1;
+        let mut entries = Finder::new(&previous.routes);
         let readable = objects.routes.iter().map(Object::read);
         let all = all(readable, Kind::EventRoute, objects).map(|object| {
-            let past = stamp::find(&previous.routes, &object.key);
+            let past = entries.find(&object.key);
             let cache = &mut self.routes;
             let (versions, resolved) =
-                cache.versions(&object, past, objects, settings, route::resolve);
+                cache.versions(&object, (past, next), objects, settings, route::resolve);
             self.resolved += usize::from(resolved);
             versions.choose()
         });
@@ -237,20 +247,19 @@ fn all<'a, K: 'a>(
     all.into_values()
 }
 
-/// Attaches the routes to those subscriptions that are served; tells of each route's parents.
+/// Attaches the routes to those subscriptions that are served; tells of each route's parents, in their order.
 fn attach_routes(
     routes: &mut [Decision<route::Resolved>],
     objects: &Objects,
     subscriptions: &[Decision<subscription::Resolved>],
-) -> BTreeMap<ObjectKey, Vec<Parent>> {
+) -> Vec<Vec<Parent>> {
     let subscriptions = subscriptions.iter();
     let subscriptions = subscriptions.map(|it| (&it.key, it.served())).collect();
     let labels = NamespaceLabels(&objects.namespaces);
-    let parents = routes.iter_mut().map(|it| {
-        let key = it.key.clone();
-        (key, attach::attach(it, &subscriptions, labels))
-    });
-    parents.collect()
+    let routes = routes.iter_mut();
+    routes
+        .map(|it| attach::attach(it, &subscriptions, labels))
+        .collect()
 }
 
 /// Parts what is served from what was decided.
@@ -274,13 +283,14 @@ fn report_subscriptions(
     snapshot: &Snapshot,
     settings: &Settings,
 ) -> BTreeMap<ObjectKey, WebhookSubscriptionReport> {
-    let mut attached: BTreeMap<&ObjectKey, usize> = BTreeMap::new();
+    let mut attached: HashMap<&ObjectKey, usize> = HashMap::new();
     for key in snapshot.routes.iter().flat_map(|it| &it.subscriptions) {
         *attached.entry(key).or_default() += 1;
     }
+    let mut entries = Finder::new(&snapshot.subscriptions);
     let reports = decisions.into_iter().map(|decision| {
         let key = decision.key.clone();
-        let entry = stamp::find(&snapshot.subscriptions, &key).map(Arc::as_ref);
+        let entry = entries.find(&key).map(Arc::as_ref);
         let routes = attached.get(&key).copied().unwrap_or_default();
         (key, report::subscription(decision, entry, routes, settings))
     });
@@ -289,13 +299,14 @@ fn report_subscriptions(
 
 fn report_routes(
     decisions: Vec<Decision<()>>,
-    mut parents: BTreeMap<ObjectKey, Vec<Parent>>,
+    parents: Vec<Vec<Parent>>,
     snapshot: &Snapshot,
 ) -> BTreeMap<ObjectKey, EventRouteReport> {
-    let reports = decisions.into_iter().map(|decision| {
+    let mut entries = Finder::new(&snapshot.routes);
+    let reports = decisions.into_iter().zip(parents);
+    let reports = reports.map(|(decision, parents)| {
         let key = decision.key.clone();
-        let entry = stamp::find(&snapshot.routes, &key).map(Arc::as_ref);
-        let parents = parents.remove(&key).unwrap_or_default();
+        let entry = entries.find(&key).map(Arc::as_ref);
         (key, report::route(decision, entry, parents))
     });
     reports.collect()

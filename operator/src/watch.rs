@@ -25,6 +25,8 @@ use crate::status::patch::resource;
 
 /// Of Secrets, those are left out that are many, large, and no business of anyone's routes.
 const NO_RELEASES: &str = "type!=helm.sh/release.v1";
+/// How many objects are listed at once. Parsed, one takes far more than what is kept of it.
+const PAGE: u32 = 100;
 /// How often the labels of single namespaces are looked at, where they can't be watched.
 const LABELS: Duration = Duration::from_secs(30);
 
@@ -121,7 +123,7 @@ impl Feed {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
-        let stream = watcher(api, watcher::Config::default());
+        let stream = watcher(api, listing());
         self.feed(watch, stream, |index, change| match change {
             Told::Applied(_, object) => index.apply(kind, object),
             Told::Deleted(key) => index.delete(kind, &key),
@@ -134,7 +136,7 @@ impl Feed {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let stream = watcher(api, watcher::Config::default().fields(NO_RELEASES));
+        let stream = watcher(api, listing().fields(NO_RELEASES));
         self.feed(watch, stream, |index, change| match change {
             Told::Applied(key, object) => {
                 let version = object.metadata.resource_version.unwrap_or_default();
@@ -150,7 +152,7 @@ impl Feed {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let stream = watcher(api, watcher::Config::default());
+        let stream = watcher(api, listing());
         self.feed(watch, stream, |index, change| match change {
             Told::Applied(key, object) => {
                 let version = object.metadata.resource_version.unwrap_or_default();
@@ -163,7 +165,7 @@ impl Feed {
 
     async fn namespaces(&self, watch: Watch) {
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
-        let stream = watcher(api, watcher::Config::default());
+        let stream = watcher(api, listing());
         self.feed(watch, stream, |index, change| match change {
             Told::Applied(key, object) => {
                 index.apply_namespace(&key.name, object.metadata.labels.unwrap_or_default())
@@ -238,6 +240,11 @@ impl Feed {
     fn change(&self, change: impl FnOnce(&mut Index) -> Change) {
         self.signals.tell(self.index.with(change));
     }
+}
+
+/// How a watch lists and follows.
+fn listing() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
 }
 
 /// What a watch tells of an object.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hookswitch_crds::expression::{self, Expression, Scope, WordLists};
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::snapshot::{self, Snapshot};
+use hookswitch_crds::snapshot::{self, JsonText, Snapshot};
 use hookswitch_crds::template::{self, Template, UrlTemplate};
 use hookswitch_crds::words::{self, Words};
 use serde_json::Value as Json;
@@ -186,8 +186,6 @@ impl Subscription {
 pub struct Route {
     /// The resolved object.
     pub spec: Arc<snapshot::Route>,
-    /// Those of `spec`.
-    pub destinations: Vec<Arc<snapshot::Destination>>,
     /// In the order of `spec.rules`.
     pub rules: Vec<Rule>,
     /// `loopGuard.echo`.
@@ -252,7 +250,7 @@ pub struct Deliver {
 #[derive(Debug)]
 pub struct Enriched {
     /// The template as it is written.
-    pub source: serde_json::Value,
+    pub source: JsonText,
     /// The look-ups of its rule that it names, by place.
     pub look_ups: Vec<usize>,
 }
@@ -331,7 +329,7 @@ impl Config {
                     .or_default()
                     .push(Arc::clone(&route));
             }
-            for destination in &route.destinations {
+            for destination in &route.spec.destinations {
                 let lane = Lane {
                     route: key.clone(),
                     destination: destination.name.clone(),
@@ -343,7 +341,13 @@ impl Config {
         for spec in snapshot.subscriptions {
             let key = spec.origin.key.clone();
             let routes = attached.remove(&key).unwrap_or_default();
-            let subscription = Arc::new(Subscription::new(spec, routes));
+            let kept = previous
+                .and_then(|previous| previous.subscriptions.get(&key))
+                .filter(|it| is_same(&it.spec, &spec) && are_same(&it.routes, &routes));
+            let subscription = match kept {
+                Some(subscription) => Arc::clone(subscription),
+                None => Arc::new(Subscription::new(spec, routes)),
+            };
             config
                 .by_path
                 .insert(subscription.spec.path.clone(), Arc::clone(&subscription));
@@ -356,6 +360,12 @@ impl Config {
 /// Whether two entries are one; mostly they are the very same.
 fn is_same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
     Arc::ptr_eq(one, other) || one == other
+}
+
+/// Whether two lists hold the very same routes.
+fn are_same(one: &[Arc<Route>], other: &[Arc<Route>]) -> bool {
+    let mut pairs = one.iter().zip(other);
+    one.len() == other.len() && pairs.all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 /// A route's lists by name, made ready; nothing for one whose source is missing.
@@ -400,9 +410,7 @@ impl Route {
                 source,
             })
         };
-        let destinations: Vec<Arc<snapshot::Destination>> =
-            spec.destinations.iter().cloned().map(Arc::new).collect();
-        let destination = |name: &str| destinations.iter().find(|it| it.name == name);
+        let destination = |name: &str| spec.destinations.iter().find(|it| it.name == name);
         let redactors = redactors(&spec.destinations);
         let mut rules = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
@@ -416,19 +424,21 @@ impl Route {
                         rule: rule.name.clone(),
                         destination: entry.destination.clone(),
                     })?;
-                let template = |template: &Json, scope| {
-                    Template::compile(template, scope).map_err(|errors| Error::Template {
-                        route: key.clone(),
-                        rule: rule.name.clone(),
-                        errors,
-                    })
+                let refused = |errors| Error::Template {
+                    route: key.clone(),
+                    rule: rule.name.clone(),
+                    errors,
                 };
                 let address = destination.address.as_deref().map(Json::from);
                 let once = entry.once.as_ref();
                 let once = once.map(|it| memory::once(key, rule, &entry.destination, it, &compile));
-                let address = address.as_ref().map(|it| template(it, Scope::Event));
-                let body = entry.body.as_ref().map(|it| template(it, Scope::Enriched));
-                let body = body.transpose()?;
+                let address = address
+                    .as_ref()
+                    .map(|it| Template::compile(it, Scope::Event));
+                let address = address.transpose().map_err(refused)?;
+                let body = entry.body.as_ref();
+                let body = body.map(|it| Template::read(it, Scope::Enriched));
+                let body = body.transpose().map_err(refused)?;
                 deliver.push(Deliver {
                     enriched: Enriched::of(body.as_ref(), entry, &rule.enrich),
                     lane: Lane {
@@ -436,7 +446,7 @@ impl Route {
                         destination: entry.destination.clone(),
                     },
                     destination: Arc::clone(destination),
-                    address: address.transpose()?,
+                    address,
                     body,
                     once: once.transpose()?,
                     redact: redactors.get(entry.destination.as_str()).cloned(),
@@ -486,7 +496,6 @@ impl Route {
             words,
             prepared: lists.into_iter().filter_map(|(_, words)| words).collect(),
             spec,
-            destinations,
             rules,
             echo,
         })
@@ -494,7 +503,7 @@ impl Route {
 }
 
 /// What each destination that redacts must not see, by its name.
-fn redactors(destinations: &[snapshot::Destination]) -> HashMap<&str, Arc<Redactor>> {
+fn redactors(destinations: &[Arc<snapshot::Destination>]) -> HashMap<&str, Arc<Redactor>> {
     destinations
         .iter()
         .filter_map(|it| Some((it.name.as_str(), it.redact.as_ref()?)))

@@ -6,10 +6,9 @@ use std::fmt;
 use bytes::Bytes;
 use hookswitch_crds::duration::Duration;
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::snapshot::{DestinationKind, OnEnrichFailure, Redact};
+use hookswitch_crds::snapshot::{DestinationKind, JsonText, OnEnrichFailure, Redact};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::event::Disposition;
@@ -235,7 +234,7 @@ pub enum FrozenBody {
 #[serde(rename_all = "camelCase")]
 pub struct Unrendered {
     /// The template.
-    pub body: Json,
+    pub body: JsonText,
     /// Put into a whole `CloudEvents` envelope.
     pub enveloped: bool,
     /// The look-ups that the template names.

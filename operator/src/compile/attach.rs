@@ -4,7 +4,7 @@
 //! The subscription decides, since it is its events that are read. A route that is turned away at
 //! one subscription still serves its others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
@@ -63,7 +63,7 @@ enum Test {
 /// `subscriptions` are all there are, each with what is served of it.
 pub(super) fn attach(
     route: &mut Decision<route::Resolved>,
-    subscriptions: &BTreeMap<&ObjectKey, Option<&subscription::Resolved>>,
+    subscriptions: &HashMap<&ObjectKey, Option<&subscription::Resolved>>,
     labels: NamespaceLabels<'_>,
 ) -> Vec<Parent> {
     let namespace = &route.key.namespace;

@@ -12,7 +12,7 @@
 //! - An entry is kept once: that of the snapshot itself. What it is attached to and its `since` are set
 //!   anew by each compile, and mean nothing here.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use super::context::{Context, Version};
 use super::problems::Problems;
 use super::secrets::Lookups;
-use super::stamp::{self, Entry};
+use super::stamp::{Entry, Finder};
 use super::versions::{self, Decision, Object, Versions};
 use super::written::Written;
 use super::{Objects, Settings};
@@ -38,7 +38,7 @@ pub(super) trait Resolved: Clone {
 
 /// The objects of one kind.
 #[derive(Debug)]
-pub(super) struct Cache<K, T: Resolved>(BTreeMap<ObjectKey, Known<K, T>>);
+pub(super) struct Cache<K, T: Resolved>(HashMap<ObjectKey, Known<K, T>>);
 
 /// An object as it was resolved, and what from.
 #[derive(Debug)]
@@ -53,16 +53,17 @@ struct Known<K, T: Resolved> {
 
 impl<K, T: Resolved> Default for Cache<K, T> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(HashMap::new())
     }
 }
 
 impl<K: HasSpec<Spec: DeserializeOwned>, T: Resolved> Cache<K, T> {
-    /// The specs of an object that could be served; tells too whether they had to be resolved.
+    /// The specs of an object that could be served; tells too whether they had to be resolved. A new entry
+    /// says `since`.
     pub(super) fn versions(
         &mut self,
         object: &Object<'_, K>,
-        past: Option<&Arc<T::Entry>>,
+        (past, since): (Option<&Arc<T::Entry>>, u64),
         objects: &Objects,
         settings: &Settings,
         resolve: impl Fn(&K::Spec, Origin, &Context<'_>, &mut Problems) -> T,
@@ -75,14 +76,18 @@ impl<K: HasSpec<Spec: DeserializeOwned>, T: Resolved> Cache<K, T> {
         let lookups = Lookups::default();
         let config_maps = Lookups::default();
         let origin = past.map(|entry| entry.origin());
-        let versions = versions::resolve(
+        let mut versions = versions::resolve(
             object,
-            origin,
+            (origin, since),
             objects,
             settings,
             (&lookups, &config_maps),
             resolve,
         );
+        let resolved = versions.current.iter_mut().chain(&mut versions.last_good);
+        for entry in resolved.map(Resolved::entry_mut) {
+            share(entry, past);
+        }
         match object.source {
             Ok(source) => {
                 let known = Known {
@@ -105,13 +110,15 @@ impl<K: HasSpec<Spec: DeserializeOwned>, T: Resolved> Cache<K, T> {
     /// Takes in what was decided, and the entries of the snapshot that came of it: the next compile
     /// builds on them. Forgets objects that are gone.
     pub(super) fn settle(&mut self, decisions: &[Decision<()>], entries: &[Arc<T::Entry>]) {
-        let decisions: BTreeMap<&ObjectKey, Option<Version>> =
-            decisions.iter().map(|it| (&it.key, it.version())).collect();
-        self.0.retain(|key, known| {
-            let Some(version) = decisions.get(key) else {
-                return false;
+        let mut entries = Finder::new(entries);
+        for decision in decisions {
+            let key = &decision.key;
+            let entry = decision
+                .version()
+                .and_then(|version| Some((version, entries.find(key)?)));
+            let Some(known) = self.0.get_mut(key) else {
+                continue;
             };
-            let entry = version.and_then(|version| Some((version, stamp::find(entries, key)?)));
             let Versions {
                 current, last_good, ..
             } = &mut known.versions;
@@ -131,8 +138,11 @@ impl<K: HasSpec<Spec: DeserializeOwned>, T: Resolved> Cache<K, T> {
                 None => *last_good = None,
             }
             known.past = entry.map(|(_, entry)| Arc::clone(entry));
-            true
-        });
+        }
+        if self.0.len() > decisions.len() {
+            let there: HashSet<&ObjectKey> = decisions.iter().map(|it| &it.key).collect();
+            self.0.retain(|key, _| there.contains(key));
+        }
     }
 }
 
@@ -153,6 +163,13 @@ impl<K, T: Resolved> Known<K, T> {
             && self
                 .config_maps
                 .hold(&objects.config_maps, &object.key.namespace)
+    }
+}
+
+/// Keeps an entry that is as the snapshot has it once, also where the operator has just started.
+fn share<E: Entry>(entry: &mut Arc<E>, past: Option<&Arc<E>>) {
+    if let Some(past) = past.filter(|past| **past == *entry) {
+        *entry = Arc::clone(past);
     }
 }
 

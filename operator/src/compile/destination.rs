@@ -15,7 +15,8 @@ use hookswitch_crds::duration::Duration;
 use hookswitch_crds::event_route as spec;
 use hookswitch_crds::secret_ref::SecretRef;
 use hookswitch_crds::snapshot::{
-    self, Auth, DestinationKind, HeaderValue, OnAmbiguous, RateLimit, ResolvedSecret, Transport,
+    self, Auth, DestinationKind, HeaderValue, JsonText, OnAmbiguous, RateLimit, ResolvedSecret,
+    Transport,
 };
 use ipnet::IpNet;
 use serde_json::Value as Json;
@@ -214,11 +215,16 @@ pub(super) fn body(
     written: Option<&Json>,
     field: &str,
     problems: &mut Problems,
-) -> Option<Json> {
-    let Some((_, kind)) = of(destination) else {
-        return written.cloned();
+) -> Option<JsonText> {
+    let body = match of(destination) {
+        None => Ok(written.cloned()),
+        Some((_, kind)) => kind.body(written),
     };
-    kind.body(written).unwrap_or_else(|message| {
+    let kept = body.and_then(|body| {
+        let text = body.as_ref().map(JsonText::of);
+        text.transpose().map_err(|error| error.to_string())
+    });
+    kept.unwrap_or_else(|message| {
         problems.refused(format!("{field}.body"), reason::UNREADABLE, message);
         None
     })

@@ -38,8 +38,8 @@ pub struct EventRouteReport {
     pub serving: Option<Serving>,
     /// Its conditions over all of its parents.
     pub conditions: Conditions,
-    /// Its conditions at each subscription that it names.
-    pub parents: BTreeMap<ObjectKey, Conditions>,
+    /// Its conditions at each subscription that it names, sorted.
+    pub parents: Box<[(ObjectKey, Conditions)]>,
     /// All that is wrong with it, or not as its author may think; broken rules of the schema first.
     pub problems: Vec<Problem>,
 }
@@ -168,7 +168,7 @@ pub(super) fn route(
         };
         (key, conditions)
     });
-    let parents = parents.collect();
+    let parents: BTreeMap<ObjectKey, Conditions> = parents.collect();
     let is_attached = entry.is_some_and(|entry| !entry.subscriptions.is_empty());
     let programmed = match own.programmed {
         None if !is_attached => Some(detached()),
@@ -182,7 +182,7 @@ pub(super) fn route(
             resolved_refs: own.resolved_refs,
             programmed,
         },
-        parents,
+        parents: parents.into_iter().collect(),
         problems,
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn resolve(
             problems,
         )
     });
-    let destinations: Vec<snapshot::Destination> = destinations.collect();
+    let destinations: Vec<Arc<snapshot::Destination>> = destinations.map(Arc::new).collect();
     let named = spec
         .destinations
         .iter()
@@ -83,9 +83,14 @@ pub(super) fn resolve(
         let field = format!("spec.rules[{index}]");
         rule(it, &field, &named, context, problems)
     });
+    let parents = parents(spec, context.namespace);
+    let mut subscriptions = parents.clone();
+    subscriptions.sort_unstable();
+    subscriptions.dedup();
     let entry = snapshot::Route {
         origin,
-        subscriptions: Vec::new(),
+        // As they are where all of them take it, which is the rule.
+        subscriptions,
         rules: rules.collect(),
         loop_guard: self::loop_guard(loop_guard.as_ref(), &destinations, problems),
         destinations,
@@ -94,7 +99,7 @@ pub(super) fn resolve(
     word_lists::check_names(spec, problems);
     Resolved {
         entry: Arc::new(entry),
-        parents: parents(spec, context.namespace),
+        parents,
     }
 }
 
@@ -253,7 +258,7 @@ fn deliver(
 
 fn loop_guard(
     guard: Option<&spec::LoopGuard>,
-    destinations: &[snapshot::Destination],
+    destinations: &[Arc<snapshot::Destination>],
     problems: &mut Problems,
 ) -> snapshot::LoopGuard {
     if guard.is_some() && !destinations.iter().any(|it| it.writes_back) {

@@ -37,7 +37,7 @@ type All = BTreeMap<ObjectKey, Arc<SecretData>>;
 
 /// The Secrets that a spec looked for, by name, each with what was found.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Lookups(RefCell<BTreeMap<String, Option<Arc<SecretData>>>>);
+pub(super) struct Lookups(RefCell<Vec<(String, Option<Arc<SecretData>>)>>);
 
 impl Lookups {
     /// Whether each of them would find the same now.
@@ -50,6 +50,13 @@ impl Lookups {
                 (Some(_), None) | (None, Some(_)) => false,
             }
         })
+    }
+
+    fn note(&self, name: &str, found: Option<&Arc<SecretData>>) {
+        let mut noted = self.0.borrow_mut();
+        if noted.iter().all(|(known, _)| known != name) {
+            noted.push((name.to_owned(), found.cloned()));
+        }
     }
 }
 
@@ -101,8 +108,7 @@ impl<'a> Secrets<'a> {
     /// The data of a `ConfigMap`, where these are `ConfigMap`s.
     pub(super) fn config_map(&self, name: &str) -> Option<&'a SecretData> {
         let found = self.all.get(&ObjectKey::new(self.namespace, name));
-        let mut lookups = self.lookups.0.borrow_mut();
-        lookups.insert(name.to_owned(), found.cloned());
+        self.lookups.note(name, found);
         found.map(|it| &**it)
     }
 
@@ -117,9 +123,7 @@ impl<'a> Secrets<'a> {
         }
         let key = ObjectKey::new(self.namespace, reference.name.as_str());
         let found = self.all.get(&key);
-        let mut lookups = self.lookups.0.borrow_mut();
-        lookups.insert(reference.name.clone(), found.cloned());
-        drop(lookups);
+        self.lookups.note(&reference.name, found);
         let data = found.ok_or(Missing::Secret)?;
         let value = data.get(&reference.key).ok_or(Missing::Key)?;
         if value.is_empty() {

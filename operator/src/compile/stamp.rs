@@ -58,10 +58,14 @@ pub(super) fn stamp(
 
 fn entries<E: Entry>(mut entries: Vec<Arc<E>>, previous: &[Arc<E>], next: u64) -> Vec<Arc<E>> {
     entries.sort_by(|a, b| a.origin().key.cmp(&b.origin().key));
+    let mut previous = Finder::new(previous);
     for entry in &mut entries {
-        let before = find(previous, &entry.origin().key);
+        let before = previous.find(&entry.origin().key);
+        if before.is_some_and(|before| Arc::ptr_eq(entry, before)) {
+            continue;
+        }
         if let Some(before) = before
-            && (Arc::ptr_eq(entry, before) || resolves_alike(Arc::make_mut(entry), before))
+            && resolves_alike(Arc::make_mut(entry), before)
         {
             if **entry == **before {
                 *entry = Arc::clone(before);
@@ -73,12 +77,32 @@ fn entries<E: Entry>(mut entries: Vec<Arc<E>>, previous: &[Arc<E>], next: u64) -
     entries
 }
 
-/// An entry by its name.
-pub(super) fn find<'a, E: Entry>(entries: &'a [Arc<E>], key: &ObjectKey) -> Option<&'a Arc<E>> {
-    let index = entries
-        .binary_search_by(|it| it.origin().key.cmp(key))
-        .ok()?;
-    entries.get(index)
+/// Finds entries by name. Mostly they are asked for in their order, and the next one is it.
+#[derive(Debug)]
+pub(super) struct Finder<'a, E> {
+    /// Sorted by key.
+    entries: &'a [Arc<E>],
+    next: usize,
+}
+
+impl<'a, E: Entry> Finder<'a, E> {
+    pub(super) fn new(entries: &'a [Arc<E>]) -> Self {
+        Self { entries, next: 0 }
+    }
+
+    pub(super) fn find(&mut self, key: &ObjectKey) -> Option<&'a Arc<E>> {
+        let next = self.entries.get(self.next);
+        let index = if next.is_some_and(|it| it.origin().key == *key) {
+            self.next
+        } else {
+            let entries = self.entries;
+            entries
+                .binary_search_by(|it| it.origin().key.cmp(key))
+                .ok()?
+        };
+        self.next = index + 1;
+        self.entries.get(index)
+    }
 }
 
 /// True where two entries differ at most in when and from which text they were made; `entry` has the

@@ -138,6 +138,14 @@ fn key(text: &str) -> ObjectKey {
     ObjectKey::new(namespace, name)
 }
 
+impl EventRouteReport {
+    fn parent(&self, name: &str) -> &super::Conditions {
+        let mut parents = self.parents.iter();
+        let found = parents.find(|(parent, _)| *parent == key(name));
+        &found.unwrap_or_else(|| panic!("no parent {name}")).1
+    }
+}
+
 impl Compiled {
     fn subscription(&self, name: &str) -> &WebhookSubscriptionReport {
         &self.subscriptions[&key(name)]

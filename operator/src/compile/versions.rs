@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use hookswitch_crds::condition::reason;
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::snapshot::{Origin, Spec};
+use hookswitch_crds::snapshot::{JsonText, Origin};
 use jiff::Timestamp;
 use kube::core::object::HasSpec;
 use serde::de::DeserializeOwned;
@@ -39,16 +39,13 @@ pub(super) struct Object<'a, K> {
 }
 
 impl<'a, K> Object<'a, K> {
-    /// One that could be read. Without a namespace it is in `default`, as kubectl has it.
+    /// One that could be read.
     pub(super) fn read(source: &'a Arc<Written<K>>) -> Self {
-        let metadata = &source.metadata;
-        let namespace = metadata.namespace.as_deref().unwrap_or("default");
-        let name = metadata.name.as_deref().unwrap_or_default();
         Self {
-            key: ObjectKey::new(namespace, name),
-            uid: metadata.uid.as_deref().unwrap_or_default(),
-            created: metadata.creation_timestamp.as_ref().map(|it| it.0),
-            generation: metadata.generation.unwrap_or_default(),
+            key: source.key.clone(),
+            uid: &source.uid,
+            created: source.created,
+            generation: source.generation,
             source: Ok(source),
         }
     }
@@ -131,11 +128,11 @@ impl<T> Versions<T> {
 
 /// Resolves the specs of an object.
 ///
-/// `previous` is what the previous snapshot served under the object's name. What is looked up is noted
-/// in `lookups`: of Secrets, and of `ConfigMap`s.
+/// `previous` is what the previous snapshot served under the object's name, and `since` what a new entry
+/// says. What is looked up is noted in `lookups`: of Secrets, and of `ConfigMap`s.
 pub(super) fn resolve<K: HasSpec<Spec: DeserializeOwned>, T>(
     object: &Object<'_, K>,
-    previous: Option<&Origin>,
+    (previous, since): (Option<&Origin>, u64),
     objects: &Objects,
     settings: &Settings,
     (lookups, config_maps): (&Lookups, &Lookups),
@@ -160,12 +157,13 @@ pub(super) fn resolve<K: HasSpec<Spec: DeserializeOwned>, T>(
         .map_err(|message| problems.refused("spec", reason::UNREADABLE, message))
         .ok();
     let resolved = written.as_ref().map(|(spec, text)| {
+        let since = previous.map_or(since, |it| it.since);
         let origin = Origin {
             key: object.key.clone(),
             uid: object.uid.to_owned(),
             generation: object.generation,
-            since: 0,
-            spec: Spec::clone(text),
+            since,
+            spec: JsonText::clone(text),
         };
         resolve(spec, origin, &context(Version::Current), &mut problems)
     });
@@ -182,11 +180,8 @@ pub(super) fn resolve<K: HasSpec<Spec: DeserializeOwned>, T>(
         })
         .and_then(|origin| {
             let spec: K::Spec = origin.spec.read().ok()?;
-            let origin = Origin {
-                since: 0,
-                ..origin.clone()
-            };
             let mut problems = Problems::default();
+            let origin = origin.clone();
             let resolved = resolve(&spec, origin, &context(Version::LastGood), &mut problems);
             Some(resolved).filter(|_| problems.none_refused())
         });

@@ -2,7 +2,9 @@
 
 use std::marker::PhantomData;
 
-use hookswitch_crds::snapshot::Spec;
+use hookswitch_crds::key::ObjectKey;
+use hookswitch_crds::snapshot::JsonText;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::object::HasSpec;
@@ -12,8 +14,11 @@ use serde::Serialize;
 /// it is resolved.
 #[derive(Debug, Clone)]
 pub struct Written<K> {
-    pub(super) metadata: ObjectMeta,
-    pub(super) spec: Spec,
+    pub(super) key: ObjectKey,
+    pub(super) uid: String,
+    pub(super) created: Option<Timestamp>,
+    pub(super) generation: i64,
+    pub(super) spec: JsonText,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -37,18 +42,15 @@ impl<K> Written<K> {
     where
         K: HasSpec<Spec: Serialize>,
     {
-        // Of the rest nothing is compiled, and managed fields are larger than most specs.
-        let metadata = ObjectMeta {
-            name: metadata.name.clone(),
-            namespace: metadata.namespace.clone(),
-            uid: metadata.uid.clone(),
-            generation: metadata.generation,
-            creation_timestamp: metadata.creation_timestamp.clone(),
-            ..ObjectMeta::default()
-        };
+        // Without a namespace it is in `default`, as kubectl has it.
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let name = metadata.name.as_deref().unwrap_or_default();
         Ok(Self {
-            metadata,
-            spec: Spec::of(spec)?,
+            key: ObjectKey::new(namespace, name),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            created: metadata.creation_timestamp.as_ref().map(|it| it.0),
+            generation: metadata.generation.unwrap_or_default(),
+            spec: JsonText::of(spec)?,
             kind: PhantomData,
         })
     }

@@ -1,6 +1,6 @@
 //! The objects of one kind, each parsed alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
@@ -34,9 +34,9 @@ pub struct Entry<K: Watched> {
     /// Its status; empty where that can't be read, since it is written anew anyway.
     pub status: K::Status,
     /// The Secrets that it refers to.
-    references: BTreeSet<ObjectKey>,
+    references: Box<[ObjectKey]>,
     /// The `ConfigMap`s that it refers to.
-    config_maps: BTreeSet<ObjectKey>,
+    config_maps: Box<[ObjectKey]>,
 }
 
 /// The objects of one kind, by name.
@@ -131,6 +131,10 @@ impl<K: Watched> Entries<K> {
         self.0
             .values()
             .filter_map(|it| it.object.as_ref().err().map(|it| Unreadable::clone(it)))
+    }
+
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<&Entry<K>> {
+        self.0.get(key)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Entry<K>)> {

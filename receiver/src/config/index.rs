@@ -34,7 +34,7 @@ impl Index {
         let mut index = Self::default();
         for (at, route) in routes.iter().enumerate() {
             let place = |rule| Place { route: at, rule };
-            let writes_back = route.destinations.iter().any(|it| it.writes_back);
+            let writes_back = route.spec.destinations.iter().any(|it| it.writes_back);
             if route.echo.is_some() && writes_back {
                 index.any.push(place(None));
             }

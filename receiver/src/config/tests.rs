@@ -90,7 +90,7 @@ fn what_cannot_be_used_is_refused_with_its_place() {
     );
 
     let mut body = route("a", "true");
-    body.rules[0].deliver[0].body = Some(json!({"a": ["${1 +}"]}));
+    body.rules[0].deliver[0].body = JsonText::of(&json!({"a": ["${1 +}"]})).ok();
     assert_eq!(
         refused(snapshot(1, vec![body]), None),
         "route support/a, rule first, body: /a/0: line 1, column 4: the expression ends too early"

@@ -50,7 +50,7 @@ pub fn render_late(
     enriched: &Json,
     words: Option<&WordLists>,
 ) -> Result<Late, Error> {
-    let template = Template::compile(&unrendered.body, Scope::Enriched).map_err(Error::Template)?;
+    let template = Template::read(&unrendered.body, Scope::Enriched).map_err(Error::Template)?;
     let redactor = unrendered.redact.as_ref().map(Redactor::new);
     let (seen, enriched) = match &redactor {
         None => (Cow::Borrowed(event), Cow::Borrowed(enriched)),

@@ -417,8 +417,6 @@ pub(super) fn digest(
 /// that is missing is no failure: such an event is nobody's echo.
 fn ask(facts: &Facts<'_>, decided: &mut RouteDraft) -> Option<String> {
     let spec = &decided.route.spec;
-    let writes_back =
-        |destination: &&hookswitch_crds::snapshot::Destination| destination.writes_back;
     if !spec.destinations.iter().any(|it| it.writes_back) {
         return None;
     }
@@ -439,7 +437,7 @@ fn ask(facts: &Facts<'_>, decided: &mut RouteDraft) -> Option<String> {
     decided.asked = spec
         .destinations
         .iter()
-        .filter(writes_back)
+        .filter(|destination| destination.writes_back)
         .filter(|destination| {
             decided.echo_key.is_some()
                 || (spec.loop_guard.per_subject.is_some() && fired(&destination.name))

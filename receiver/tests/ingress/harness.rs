@@ -10,8 +10,8 @@ use hookswitch_crds::duration::Duration as Span;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
 use hookswitch_crds::snapshot::{
-    self, FieldSource, Fields, HmacAlgorithm, Limits, MessagePart, Origin, Ping, ResolvedSecret,
-    SecretEncoding, SignatureEncoding, SignatureLayout, Snapshot, Spec, Subscription,
+    self, FieldSource, Fields, HmacAlgorithm, JsonText, Limits, MessagePart, Origin, Ping,
+    ResolvedSecret, SecretEncoding, SignatureEncoding, SignatureLayout, Snapshot, Subscription,
     TimestampUnit, Verification,
 };
 use hookswitch_receiver::clock::Clock;
@@ -206,7 +206,7 @@ pub(crate) fn origin(name: &str) -> Origin {
         uid: String::new(),
         generation: 1,
         since: 1,
-        spec: Spec::of(&()).expect("null is JSON"),
+        spec: JsonText::of(&()).expect("null is JSON"),
     }
 }
 

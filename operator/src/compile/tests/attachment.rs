@@ -82,10 +82,10 @@ fn a_route_has_conditions_at_each_parent_and_over_all() {
     let compiled = compiled(&all(&[SUBSCRIPTION, &route]));
     let report = compiled.route("support/crm");
     assert_eq!(report.parents.len(), 2, "one for each subscription");
-    let good = &report.parents[&key("support/support")];
+    let good = report.parent("support/support");
     assert!(good.accepted.status);
     assert_eq!(good.programmed, None);
-    let bad = &report.parents[&key("sales/sales")];
+    let bad = report.parent("sales/sales");
     assert_eq!(bad.accepted.reason, reason::NO_MATCHING_SUBSCRIPTION);
     assert_eq!(bad.programmed.as_ref().unwrap().reason, reason::PENDING);
     assert_eq!(

@@ -117,11 +117,7 @@ proptest! {
             if *others && let Some(lost) = objects.routes.pop() {
                 objects.unreadable.push(Unreadable {
                     kind: crate::compile::Kind::EventRoute,
-                    key: super::key(&format!(
-                        "{}/{}",
-                        lost.metadata.namespace.as_deref().unwrap(),
-                        lost.metadata.name.as_deref().unwrap()
-                    )),
+                    key: lost.key.clone(),
                     uid: String::new(),
                     created: None,
                     generation: 9,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookswitch_crds::snapshot::{OnEnrichFailure, Pattern, Redact, WordList};
+use hookswitch_crds::snapshot::{JsonText, OnEnrichFailure, Pattern, Redact, WordList};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -87,15 +87,15 @@ fn plan_users(bench: &Bench, users: u128) -> Vec<Uuid> {
     (0..users)
         .map(|user| {
             let user_id = user.to_string();
-            plan(bench, user + 1, &[ask("profile", API, &user_id)], name())
+            plan(bench, user + 1, &[ask("profile", API, &user_id)], &name())
         })
         .collect()
 }
 
 /// Plans a delivery whose body is rendered once these have ended.
-fn plan(bench: &Bench, id: u128, asked: &[Asked<'_>], template: Json) -> Uuid {
+fn plan(bench: &Bench, id: u128, asked: &[Asked<'_>], template: &Json) -> Uuid {
     let unrendered = Unrendered {
-        body: template,
+        body: JsonText::of(template).unwrap(),
         enveloped: false,
         look_ups: asked
             .iter()
@@ -156,7 +156,7 @@ async fn r50_what_an_api_knows_of_a_user_is_in_the_body() {
         "merged": "${{'user': enriched.profile, 'text': event.data.text}}",
         "name": "${enriched.profile.name}",
     });
-    let id = plan(&bench, 1, &[ask("profile", API, "7")], template);
+    let id = plan(&bench, 1, &[ask("profile", API, "7")], &template);
     bench.until(id, DELIVERED).await;
     assert_eq!(
         bodies(&bench.script.seen(CRM)),
@@ -184,7 +184,7 @@ async fn r55_what_was_found_is_redacted_and_words_are_looked_for_in_what_is_left
         .script
         .on(API, move |_| (AT_ONCE, answer(200, &[], &found)));
     let template = json!({"user": "${enriched.profile}", "words": "${words.risk.hits(enriched)}"});
-    let id = plan(&bench, 1, &[ask("profile", API, "7")], template);
+    let id = plan(&bench, 1, &[ask("profile", API, "7")], &template);
     bench.until(id, DELIVERED).await;
     assert_eq!(
         bodies(&bench.script.seen(CRM)),
@@ -209,7 +209,7 @@ async fn r51_an_api_that_is_absent_forbids_or_is_slow_is_gone_on_without() {
     for (failure, answer) in failures {
         let bench = bench(&json!([look_up("profile", API, &json!({}))]));
         bench.script.on(API, move |_| answer());
-        let id = plan(&bench, 1, &[ask("profile", API, "7")], name());
+        let id = plan(&bench, 1, &[ask("profile", API, "7")], &name());
         bench.until(id, DELIVERED).await;
         let sent = bench.script.seen(CRM);
         assert_eq!(bodies(&sent), [json!({"name": "unknown"})], "{failure}");
@@ -237,7 +237,7 @@ async fn an_api_that_keeps_failing_is_let_alone_and_holds_nobody_up() {
     // When it works again it is asked again.
     bench.script.on(API, |_| (AT_ONCE, profile("Ada")));
     bench.pass(Duration::from_secs(30)).await;
-    let id = plan(&bench, 1000, &[ask("profile", API, "x")], name());
+    let id = plan(&bench, 1000, &[ask("profile", API, "x")], &name());
     bench.until(id, DELIVERED).await;
     let sent = bodies(&bench.script.seen(CRM));
     assert_eq!(sent.last().unwrap(), &json!({"name": "Ada"}));
@@ -250,7 +250,7 @@ async fn a_delivery_without_look_ups_does_not_wait_for_one_with() {
     bench
         .script
         .on(API, |_| (Duration::from_mins(30), profile("Ada")));
-    let slow = plan(&bench, 100, &[ask("profile", API, "7")], name());
+    let slow = plan(&bench, 100, &[ask("profile", API, "7")], &name());
     let plain = bench.plan("crm");
     bench.until(plain, DELIVERED).await;
     assert_eq!(bench.script.seconds(CRM), [0]);
@@ -266,16 +266,16 @@ async fn what_many_ask_at_once_is_asked_once_and_kept() {
         .script
         .on(API, |_| (Duration::from_secs(1), profile("Ada")));
     let ids: Vec<Uuid> = (0..50)
-        .map(|n| plan(&bench, n + 1, &[ask("profile", API, "7")], name()))
+        .map(|n| plan(&bench, n + 1, &[ask("profile", API, "7")], &name()))
         .collect();
     for id in ids {
         bench.until(id, DELIVERED).await;
     }
-    let later = plan(&bench, 99, &[ask("profile", API, "7")], name());
+    let later = plan(&bench, 99, &[ask("profile", API, "7")], &name());
     bench.until(later, DELIVERED).await;
     assert_eq!(bench.script.seen(API).len(), 1);
     // Another user is another question.
-    let other = plan(&bench, 100, &[ask("profile", API, "8")], name());
+    let other = plan(&bench, 100, &[ask("profile", API, "8")], &name());
     bench.until(other, DELIVERED).await;
     assert_eq!(bench.script.seen(API).len(), 2);
     let look_ups = |outcome| {
@@ -295,7 +295,7 @@ async fn a_failure_is_kept_as_well_so_that_nobody_asks_for_each_event() {
     )]));
     bench.script.on(API, |_| (AT_ONCE, status(404)));
     for n in 0..10 {
-        let id = plan(&bench, n + 1, &[ask("profile", API, "7")], name());
+        let id = plan(&bench, n + 1, &[ask("profile", API, "7")], &name());
         bench.until(id, DELIVERED).await;
     }
     assert_eq!(bench.script.seen(API).len(), 1);
@@ -330,7 +330,7 @@ async fn retry_waits_for_the_api_as_a_delivery_waits_for_its_destination() {
     bench.script.on(API, |nth| {
         (AT_ONCE, if nth < 3 { status(503) } else { profile("Ada") })
     });
-    let id = plan(&bench, 1, &[retry()], name());
+    let id = plan(&bench, 1, &[retry()], &name());
     bench.until(id, DELIVERED).await;
     assert_eq!(bodies(&bench.script.seen(CRM)), [json!({"name": "Ada"})]);
     assert_eq!(bench.script.seen(API).len(), 4);
@@ -347,7 +347,7 @@ async fn retry_gives_up_with_the_delivery_and_where_the_api_refuses_for_good() {
     for (answer, reason) in [(500, DeadReason::GaveUp), (404, DeadReason::LookUpFailed)] {
         let bench = bench(&json!([look_up("profile", API, &json!({}))]));
         bench.script.on(API, move |_| (AT_ONCE, status(answer)));
-        let id = plan(&bench, 1, &[retry()], name());
+        let id = plan(&bench, 1, &[retry()], &name());
         bench.until(id, dead(reason)).await;
         assert!(bench.script.seen(CRM).is_empty());
         let labels = ["support/crm", "crm", reason.label()];
@@ -369,8 +369,8 @@ async fn dead_letter_gives_up_at_once_but_not_for_want_of_a_turn() {
     bench.script.on(API, |_| (AT_ONCE, profile("Ada")));
     bench.script.on(OTHER, |_| (AT_ONCE, status(500)));
     let strict = |host, user| must(OnEnrichFailure::DeadLetter, host, user);
-    let first = plan(&bench, 1, &[strict(API, "1")], name());
-    let second = plan(&bench, 2, &[strict(API, "2")], name());
+    let first = plan(&bench, 1, &[strict(API, "1")], &name());
+    let second = plan(&bench, 2, &[strict(API, "2")], &name());
     bench.until(first, DELIVERED).await;
     bench.until(second, DELIVERED).await;
     assert!(bench.script.seen(CRM)[1].at >= Duration::from_secs(100));
@@ -378,7 +378,7 @@ async fn dead_letter_gives_up_at_once_but_not_for_want_of_a_turn() {
         name: "plan",
         ..strict(OTHER, "1")
     };
-    let third = plan(&bench, 3, &[failing], name());
+    let third = plan(&bench, 3, &[failing], &name());
     bench.until(third, dead(DeadReason::LookUpFailed)).await;
     bench.stop().await;
 }
@@ -395,7 +395,7 @@ async fn each_look_up_stands_for_itself() {
         .on(OTHER, |_| (AT_ONCE, answer(200, &[], "[\"gold\"]")));
     let template = json!({"profile": "${has(enriched.profile)}", "plan": "${enriched.plan[0]}"});
     let asked = [ask("profile", API, "7"), ask("plan", OTHER, "7")];
-    let id = plan(&bench, 1, &asked, template);
+    let id = plan(&bench, 1, &asked, &template);
     bench.until(id, DELIVERED).await;
     assert_eq!(
         bodies(&bench.script.seen(CRM)),
@@ -412,7 +412,7 @@ async fn a_body_that_needs_what_is_not_there_is_a_dead_letter() {
         &bench,
         1,
         &[ask("profile", API, "7")],
-        json!("${enriched.profile.name}"),
+        &json!("${enriched.profile.name}"),
     );
     bench.until(id, dead(DeadReason::RuleError)).await;
     bench.stop().await;
@@ -426,9 +426,9 @@ async fn what_waits_for_a_destination_that_is_removed_or_a_look_up_that_is() {
     bench
         .config
         .send_replace(Some(Arc::new(config(&json!([])))));
-    let without = plan(&bench, 1, &[ask("profile", API, "7")], name());
+    let without = plan(&bench, 1, &[ask("profile", API, "7")], &name());
     bench.until(without, DELIVERED).await;
-    let strict = plan(&bench, 2, &[retry()], name());
+    let strict = plan(&bench, 2, &[retry()], &name());
     bench.until(strict, dead(DeadReason::LookUpFailed)).await;
 
     bench
@@ -438,7 +438,7 @@ async fn what_waits_for_a_destination_that_is_removed_or_a_look_up_that_is() {
             API,
             &json!({})
         )])))));
-    let waits = plan(&bench, 3, &[retry()], name());
+    let waits = plan(&bench, 3, &[retry()], &name());
     bench.pass(Duration::from_secs(5)).await;
     assert!(matches!(
         bench.store.row(waits).state,
@@ -466,7 +466,7 @@ async fn r15_a_look_up_and_a_destination_of_a_newer_configuration_are_waited_for
         bench.config.send_replace(Some(Arc::new(before)));
         bench.pass(Duration::from_secs(1)).await;
         let asked = must(OnEnrichFailure::DeadLetter, API, "7");
-        let waits = plan(&bench, 1, &[asked], name());
+        let waits = plan(&bench, 1, &[asked], &name());
         if !woken {
             // By what is loaded, the lane has no look-ups.
             bench.unrendered.take().await;
@@ -493,8 +493,8 @@ async fn a_missing_secret_holds_what_can_not_go_on_without() {
     let with = |value: Json| json!([look_up("profile", API, &json!({"headers": header(value)}))]);
     let bench = bench(&with(Json::Null));
     bench.script.on(API, |_| (AT_ONCE, profile("Ada")));
-    let without = plan(&bench, 1, &[ask("profile", API, "7")], name());
-    let held = plan(&bench, 2, &[retry()], name());
+    let without = plan(&bench, 1, &[ask("profile", API, "7")], &name());
+    let held = plan(&bench, 2, &[retry()], &name());
     bench.until(without, DELIVERED).await;
     bench.pass(Duration::from_mins(5)).await;
     assert!(bench.script.seen(API).is_empty());
@@ -516,7 +516,7 @@ async fn a_missing_secret_holds_what_can_not_go_on_without() {
 #[tokio::test(start_paused = true)]
 async fn an_address_that_may_not_be_reached_is_not_asked() {
     let bench = bench(&json!([look_up("profile", API, &json!({}))]));
-    let id = plan(&bench, 1, &[ask("profile", "10.0.0.1", "7")], name());
+    let id = plan(&bench, 1, &[ask("profile", "10.0.0.1", "7")], &name());
     bench.until(id, DELIVERED).await;
     assert!(bench.script.seen("10.0.0.1").is_empty());
     let labels = ["support/crm", "rule", "profile", "address"];

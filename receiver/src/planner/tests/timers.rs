@@ -169,7 +169,7 @@ async fn a_short_wait_that_begins_after_a_start_is_not_held() {
 async fn a_rule_that_is_removed_or_waits_for_something_else_takes_its_timers_along() {
     let served = |route| config_of(vec![subscription_of(&key())], vec![route]);
     let mut edited = alert_route("30m", "agent-gone");
-    edited.rules[0].deliver[0].body = Some(json!({"text": "offline!"}));
+    edited.rules[0].deliver[0].body = snapshot::JsonText::of(&json!({"text": "offline!"})).ok();
     for (next, kept) in [
         (served(edited), true),
         (served(alert_route("20m", "agent-gone")), false),

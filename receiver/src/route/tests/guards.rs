@@ -194,7 +194,7 @@ fn a_mark_is_used_up_by_its_event_though_another_guard_or_no_rule_takes_it() {
 fn an_echo_of_one_destination_is_written_back_to_none() {
     let mut route = with_echo(reply_route());
     let other: snapshot::Destination = serde_json::from_value(write_back("other")).unwrap();
-    route.destinations.push(other);
+    route.destinations.push(Arc::new(other));
     let mut deliver = route.rules[0].deliver[0].clone();
     deliver.destination = "other".to_owned();
     route.rules[0].deliver.push(deliver);
@@ -338,7 +338,7 @@ fn observe_counts_what_enforce_would_stop_and_delivers_all() {
 fn the_guard_leaves_destinations_alone_that_do_not_write_back() {
     let mut route = with_limit(with_echo(reply_route()), 0);
     for destination in &mut route.destinations {
-        destination.writes_back = false;
+        Arc::make_mut(destination).writes_back = false;
     }
     let plan = plan(
         &subscription(vec![route]),
