@@ -45,7 +45,7 @@ struct StoredShard {
     /// Its `resourceVersion`.
     version: String,
     /// What it holds; `None` where that is nothing, or can't be read.
-    content: Option<Content>,
+    content: Option<Arc<Content>>,
 }
 
 /// A shard, as far as later writes need it.
@@ -97,7 +97,7 @@ pub struct Plan {
 struct Write {
     index: u32,
     bytes: Vec<u8>,
-    content: Content,
+    content: Arc<Content>,
 }
 
 impl fmt::Debug for Write {
@@ -121,8 +121,21 @@ pub struct Placements {
     pub count: u32,
     /// The format that they are written in.
     pub format: u32,
-    /// Every entry that was compiled.
-    pub entries: BTreeMap<(Kind, ObjectKey), Placed>,
+    /// Every subscription that was compiled.
+    pub subscriptions: BTreeMap<ObjectKey, Placed>,
+    /// Every route that was.
+    pub routes: BTreeMap<ObjectKey, Placed>,
+}
+
+impl Placements {
+    /// Those of a kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &BTreeMap<ObjectKey, Placed> {
+        match kind {
+            Kind::Subscription => &self.subscriptions,
+            Kind::Route => &self.routes,
+        }
+    }
 }
 
 /// Where an entry is kept.
@@ -170,11 +183,13 @@ impl Stored {
         let mut shards = BTreeMap::new();
         let mut contents = Vec::new();
         for (index, version, shard) in secrets {
-            let content = shard.as_ref().map(|shard| Content {
-                format: shard.format,
-                count: shard.count,
-                sequence: shard.sequence,
-                manifest: manifest(shard.origins()),
+            let content = shard.as_ref().map(|shard| {
+                Arc::new(Content {
+                    format: shard.format,
+                    count: shard.count,
+                    sequence: shard.sequence,
+                    manifest: manifest(shard.origins()),
+                })
             });
             shards.insert(index, StoredShard { version, content });
             contents.extend(shard);
@@ -191,7 +206,7 @@ impl Stored {
         }
     }
 
-    fn content(&self, index: u32) -> Option<&Content> {
+    fn content(&self, index: u32) -> Option<&Arc<Content>> {
         self.shards.get(&index)?.content.as_ref()
     }
 }
@@ -235,7 +250,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
         let index = view.index;
         view.sequence = sequence;
         if let Some(content) = kept(index, manifest) {
-            plan.contents.insert(index, content.clone());
+            plan.contents.insert(index, Arc::clone(content));
             continue;
         }
         let bytes = view.encode()?;
@@ -247,7 +262,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
         }
         plan.full.insert(index);
         if let Some(content) = stored.content(index).filter(|it| it.count == count) {
-            plan.contents.insert(index, content.clone());
+            plan.contents.insert(index, Arc::clone(content));
             continue;
         }
         // Nothing valid stands there yet: what was served before, if that fits.
@@ -298,7 +313,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
 struct Planned {
     writes: Vec<Write>,
     /// What each shard holds in the end.
-    contents: BTreeMap<u32, Content>,
+    contents: BTreeMap<u32, Arc<Content>>,
     /// Those whose new content does not fit.
     full: BTreeSet<u32>,
     sizes: Vec<(u32, usize)>,
@@ -306,13 +321,13 @@ struct Planned {
 
 impl Planned {
     fn write(&mut self, view: &View<'_>, manifest: Manifest, bytes: Vec<u8>) {
-        let content = Content {
+        let content = Arc::new(Content {
             format: view.format,
             count: view.count,
             sequence: view.sequence,
             manifest,
-        };
-        self.contents.insert(view.index, content.clone());
+        });
+        self.contents.insert(view.index, Arc::clone(&content));
         self.writes.push(Write {
             index: view.index,
             bytes,
@@ -333,24 +348,32 @@ impl Plan {
 fn place<'a>(
     views: impl Iterator<Item = &'a View<'a>>,
     layout: Layout,
-    contents: &BTreeMap<u32, Content>,
+    contents: &BTreeMap<u32, Arc<Content>>,
     full: &BTreeSet<u32>,
 ) -> Placements {
-    let mut entries: BTreeMap<(Kind, ObjectKey), Placed> = BTreeMap::new();
+    let mut placements = Placements {
+        count: layout.count,
+        format: layout.format,
+        ..Placements::default()
+    };
     for view in views {
         let stored = contents
             .get(&view.index)
             .filter(|_| full.contains(&view.index));
         for (kind, origin) in view.origins() {
-            let id = (kind, origin.key.clone());
-            let placed = entries.entry(id.clone()).or_insert_with(|| Placed {
+            let entries = match kind {
+                Kind::Subscription => &mut placements.subscriptions,
+                Kind::Route => &mut placements.routes,
+            };
+            let placed = entries.entry(origin.key.clone());
+            let placed = placed.or_insert_with(|| Placed {
                 shards: Vec::new(),
                 since: origin.since,
                 full: None,
             });
             placed.shards.push(view.index);
             if let Some(stored) = stored {
-                let found = stored.manifest.get(&id);
+                let found = stored.manifest.get(&(kind, origin.key.clone()));
                 if found != Some(&Stamp::of(origin)) {
                     placed.full = Some(Full {
                         serving: found.map(|it| it.generation),
@@ -359,18 +382,14 @@ fn place<'a>(
             }
         }
     }
-    Placements {
-        count: layout.count,
-        format: layout.format,
-        entries,
-    }
+    placements
 }
 
 /// What receivers serve where some shards keep their old content.
 fn served(
     compiled: Snapshot,
     previous: &Snapshot,
-    contents: &BTreeMap<u32, Content>,
+    contents: &BTreeMap<u32, Arc<Content>>,
     full: &BTreeSet<u32>,
     count: u32,
 ) -> Snapshot {

@@ -116,6 +116,14 @@ impl Seen {
 }
 
 impl Fleet {
+    /// Whether all that the receivers of `before` had loaded is loaded by these as well: what was programmed then
+    /// is programmed now.
+    #[must_use]
+    pub fn went_on_from(&self, before: &Self) -> bool {
+        let mut pairs = self.live.iter().zip(&before.live);
+        self.live.len() == before.live.len() && pairs.all(|(now, before)| went_on(now, before))
+    }
+
     /// The newest format that this build writes and every living receiver reads; its newest where
     /// some can't read any of them. Receivers that don't say count as reading all.
     #[must_use]
@@ -124,6 +132,14 @@ impl Fleet {
         ours.find(|format| self.live.iter().all(|it| reads(it, *format)))
             .unwrap_or(*FORMATS.end())
     }
+}
+
+/// Whether a receiver has loaded all that it had, and reads what it read.
+fn went_on(now: &Report, before: &Report) -> bool {
+    let mut pairs = now.loaded.iter().zip(&before.loaded);
+    now.formats == before.formats
+        && now.loaded.len() == before.loaded.len()
+        && pairs.all(|(now, before)| now >= before)
 }
 
 /// Whether a receiver reads a format.

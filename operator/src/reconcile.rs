@@ -20,6 +20,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
+use hookswitch_crds::snapshot::shard::Kind;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -353,7 +354,7 @@ impl Driver {
     }
 
     /// Writes what changed.
-    async fn write(&mut self, stored: &Stored, plan: Plan) -> Result<Placements, Error> {
+    async fn write(&mut self, stored: &Stored, mut plan: Plan) -> Result<Placements, Error> {
         let metrics = &self.options.metrics;
         for (index, bytes) in &plan.sizes {
             let gauge = metrics
@@ -361,10 +362,10 @@ impl Driver {
                 .with_label_values(&[&index.to_string()]);
             gauge.set(i64::try_from(*bytes).unwrap_or(i64::MAX));
         }
-        let placements = plan.placed.clone();
-        let full = placements
-            .entries
-            .values()
+        let placements = std::mem::take(&mut plan.placed);
+        let full = [Kind::Subscription, Kind::Route]
+            .into_iter()
+            .flat_map(|kind| placements.of(kind).values())
             .filter(|it| it.full.is_some())
             .count();
         if full > 0 {

@@ -27,6 +27,7 @@ use crate::apply::{Full, Placed, Placements};
 use crate::compile::{self, Conditions, EventRouteReport, Serving, WebhookSubscriptionReport};
 use crate::receivers::{Fleet, reads};
 
+mod batch;
 pub mod patch;
 
 /// The longest message that a condition may have, in bytes.
@@ -190,7 +191,7 @@ fn is_served(placed: Option<&Placed>) -> bool {
 
 impl View<'_> {
     fn placed(&self, kind: Kind, key: &ObjectKey) -> Option<&Placed> {
-        self.placements.entries.get(&(kind, key.clone()))
+        self.placements.of(kind).get(key)
     }
 
     /// Whether every living receiver has loaded an entry.
@@ -343,6 +344,12 @@ impl<'a> Folded<'a> {
             })
             .collect()
     }
+}
+
+/// Whether an object's status says that every receiver serves it.
+fn is_programmed(conditions: &[Condition]) -> bool {
+    let mut conditions = conditions.iter();
+    conditions.any(|it| it.type_ == PROGRAMMED && it.status == status::TRUE)
 }
 
 fn by_type(conditions: &[Condition]) -> BTreeMap<&str, &Condition> {

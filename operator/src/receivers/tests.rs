@@ -100,3 +100,25 @@ fn the_format_is_the_newest_that_all_can_read() {
         "it can't read anything of ours"
     );
 }
+
+#[test]
+fn receivers_went_on_only_where_nothing_that_was_loaded_is_missing() {
+    let fleet = |loaded: &[&[u64]]| Fleet {
+        live: loaded.iter().map(|it| Report::of(it.to_vec())).collect(),
+        greatest: 0,
+    };
+    let before = fleet(&[&[5, 3], &[4, 3]]);
+    for (now, went_on) in [
+        (fleet(&[&[5, 3], &[4, 3]]), true),
+        (fleet(&[&[5, 3], &[5, 7]]), true),
+        (fleet(&[&[5, 3], &[3, 9]]), false),
+        (fleet(&[&[5, 3]]), false),
+        (fleet(&[&[5, 3], &[4, 3], &[9, 9]]), false),
+        (fleet(&[&[5, 3], &[4, 3, 1]]), false),
+    ] {
+        assert_eq!(now.went_on_from(&before), went_on, "{now:?}");
+    }
+    let mut reads_less = before.clone();
+    reads_less.live[0].formats.clear();
+    assert!(!reads_less.went_on_from(&before));
+}

@@ -1,11 +1,12 @@
 //! Writes statuses, and tells of changes in Kubernetes Events.
 //!
-//! It looks at every object after each compile and whenever a receiver loads something, and writes
-//! the few that differ. A mass of writes goes in batches, those first that someone waits for, and
-//! each batch is decided by what is true then.
+//! It looks at every object after each compile, and at those that are not as they should be whenever a receiver
+//! loads something, and writes the few that differ. A mass of writes goes in batches, those first that someone
+//! waits for, and each batch is decided by what is true then.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -17,12 +18,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Draft, Transition, View};
+use super::batch::{Batch, Id, Write};
+use super::{Transition, View};
 use crate::compile::Kind;
 use crate::index::Shared;
 use crate::lease::Leadership;
@@ -32,8 +34,6 @@ use crate::reconcile::Outcome;
 use crate::retry::Category;
 use crate::{FIELD_MANAGER, clock};
 
-/// How many are written before all are looked at again.
-const BATCH: usize = 64;
 /// How many at once.
 const CONCURRENCY: usize = 16;
 /// How long to wait for what follows a change of a status: mostly it is our own write that comes
@@ -41,6 +41,8 @@ const CONCURRENCY: usize = 16;
 const ECHO: Duration = Duration::from_millis(500);
 /// How long an object is left alone after its status could not be written.
 const RETRY: Duration = Duration::from_secs(2);
+/// How many Events are remembered at most, to count those that are told again: each is kept for minutes.
+const REMEMBERED: usize = 1000;
 /// The longest note of an Event, in bytes.
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
 const NOTE: usize = 1024;
@@ -67,12 +69,13 @@ pub struct Options {
 
 /// Writes statuses until `shutdown`.
 pub async fn run(options: Options, shutdown: CancellationToken) {
-    let reporter = Reporter {
-        controller: FIELD_MANAGER.to_owned(),
-        instance: Some(options.instance.clone()),
-    };
     let mut writer = Writer {
-        recorder: Recorder::new(options.client.clone(), reporter),
+        recorder: recorder(&options),
+        told: 0,
+        term: None,
+        seen: None,
+        touched: AtomicBool::new(false),
+        open: None,
         options,
         resting: HashMap::new(),
     };
@@ -86,22 +89,31 @@ pub async fn run(options: Options, shutdown: CancellationToken) {
     let _: Option<()> = shutdown.run_until_cancelled(work).await;
 }
 
-/// An object.
-type Id = (Kind, ObjectKey);
+/// Tells of Events, and remembers which it told.
+fn recorder(options: &Options) -> Recorder {
+    let reporter = Reporter {
+        controller: FIELD_MANAGER.to_owned(),
+        instance: Some(options.instance.clone()),
+    };
+    Recorder::new(options.client.clone(), reporter)
+}
 
 struct Writer {
     options: Options,
     recorder: Recorder,
+    /// How many Events it was given.
+    told: usize,
+    /// The term in which objects were looked at last,
+    term: Option<i32>,
+    /// and the receivers that there were then.
+    seen: Option<Fleet>,
+    /// A status changed since, perhaps by another hand.
+    touched: AtomicBool,
+    /// The objects that are not as they should be, or not programmed, and those that were not looked at yet. `None`:
+    /// all are to be looked at.
+    open: Option<Vec<Id>>,
     /// Objects that can't be written now, and until when.
     resting: HashMap<Id, Instant>,
-}
-
-/// A status to write.
-struct Write {
-    id: Id,
-    uid: String,
-    status: Json,
-    transitions: Vec<Transition>,
 }
 
 impl Writer {
@@ -116,6 +128,7 @@ impl Writer {
         };
         let echo = async {
             self.options.observed.notified().await;
+            self.touched.store(true, Ordering::Relaxed);
             sleep(ECHO).await;
         };
         // Those who tell end with the process; until then nothing changes any more.
@@ -138,10 +151,20 @@ impl Writer {
     /// Writes every status that is not what it should be.
     async fn write_all(&mut self) {
         loop {
-            self.options.leadership.lead().await;
+            let term = Some(self.options.leadership.lead().await.number());
+            if self.term != term {
+                self.open = None;
+                self.term = term;
+            }
             let writes = self.due();
             if writes.is_empty() {
                 return;
+            }
+            let told: usize = writes.iter().map(|it| it.transitions.len()).sum();
+            self.told += told;
+            if self.told > REMEMBERED {
+                self.recorder = recorder(&self.options);
+                self.told = told;
             }
             let this = &*self;
             let failed: Vec<Id> = futures::stream::iter(writes)
@@ -158,11 +181,19 @@ impl Writer {
 
     /// The next batch of statuses that are not what they should be.
     fn due(&mut self) -> Vec<Write> {
+        let compiled = self.options.outcome.has_changed().unwrap_or_default();
         let outcome = self.options.outcome.borrow_and_update().clone();
         let fleet = self.options.fleet.borrow_and_update().clone();
         let (Some(outcome), Some(fleet)) = (outcome, fleet) else {
             return Vec::new();
         };
+        // While receivers only load more, what is as it should be stays so.
+        let seen = self.seen.as_ref();
+        let went_on = seen.is_some_and(|seen| fleet.went_on_from(seen));
+        let touched = self.touched.swap(false, Ordering::Relaxed);
+        if compiled || touched || !went_on {
+            self.open = None;
+        }
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
         let view = View {
@@ -170,29 +201,37 @@ impl Writer {
             fleet: &fleet,
             now: clock::now(),
         };
-        let mut batch = Batch::new(&self.resting);
-        self.options.index.with(|index| {
-            for (key, entry) in index.subscription_statuses() {
-                let report = outcome.subscriptions.get(key);
-                // Of a spec that came since, the next compile tells.
-                if let Some(report) = report.filter(|it| it.generation == entry.generation) {
-                    let urgent = entry.status.observed_generation != Some(report.generation);
-                    batch.add(Kind::WebhookSubscription, key, &entry.uid, urgent, || {
-                        super::subscription(key, report, &entry.status, view)
-                    });
+        let mut batch = Batch::new(&outcome, view, &self.resting);
+        self.options.index.with(|index| match &self.open {
+            None => {
+                for (key, entry) in index.subscription_statuses() {
+                    batch.subscription(key, entry);
+                }
+                for (key, entry) in index.route_statuses() {
+                    batch.route(key, entry);
                 }
             }
-            for (key, entry) in index.route_statuses() {
-                let report = outcome.routes.get(key);
-                if let Some(report) = report.filter(|it| it.generation == entry.generation) {
-                    let urgent = entry.status.observed_generation != Some(report.generation);
-                    batch.add(Kind::EventRoute, key, &entry.uid, urgent, || {
-                        super::route(key, report, &entry.status, view)
-                    });
+            Some(open) => {
+                for (kind, key) in open {
+                    match kind {
+                        Kind::WebhookSubscription => {
+                            if let Some(entry) = index.subscription_status(key) {
+                                batch.subscription(key, entry);
+                            }
+                        }
+                        Kind::EventRoute => {
+                            if let Some(entry) = index.route_status(key) {
+                                batch.route(key, entry);
+                            }
+                        }
+                    }
                 }
             }
         });
-        batch.done()
+        let (writes, open) = batch.done();
+        self.open = Some(open);
+        self.seen = Some(fleet);
+        writes
     }
 
     /// Writes a status; gives the object where that failed.
@@ -268,67 +307,6 @@ impl Writer {
                 tracing::debug!(object = %key, %error, "an Event can't be published");
             }
         }
-    }
-}
-
-/// The statuses that are written next. Of ten thousand that differ no more is made than is written.
-struct Batch<'a> {
-    resting: &'a HashMap<Id, Instant>,
-    urgent: Vec<Write>,
-    others: Vec<Write>,
-}
-
-impl<'a> Batch<'a> {
-    fn new(resting: &'a HashMap<Id, Instant>) -> Self {
-        Self {
-            resting,
-            urgent: Vec::new(),
-            others: Vec::new(),
-        }
-    }
-
-    /// Adds an object's status where there is room, and `draft` says that there is one to write. `urgent` where its
-    /// author waits for an answer: it is about a new generation.
-    fn add<S: serde::Serialize>(
-        &mut self,
-        kind: Kind,
-        key: &ObjectKey,
-        uid: &str,
-        urgent: bool,
-        draft: impl FnOnce() -> Option<Draft<S>>,
-    ) {
-        let writes = if urgent {
-            &mut self.urgent
-        } else {
-            &mut self.others
-        };
-        if writes.len() >= BATCH {
-            return;
-        }
-        let Some(Draft {
-            status,
-            transitions,
-        }) = draft()
-        else {
-            return;
-        };
-        let id = (kind, key.clone());
-        if self.resting.contains_key(&id) {
-            return;
-        }
-        writes.extend(serde_json::to_value(status).ok().map(|status| Write {
-            id,
-            uid: uid.to_owned(),
-            status,
-            transitions,
-        }));
-    }
-
-    /// At most [`BATCH`], those first that someone waits for.
-    fn done(self) -> Vec<Write> {
-        let Self { urgent, others, .. } = self;
-        let writes = urgent.into_iter().chain(others);
-        writes.take(BATCH).collect()
     }
 }
 

@@ -3,10 +3,10 @@ use hookswitch_crds::receiver_lease::Report;
 use super::*;
 use crate::compile::Problem;
 
-const NOW: &str = "2026-01-05T10:00:00.5Z";
+pub(super) const NOW: &str = "2026-01-05T10:00:00.5Z";
 const LATER: &str = "2026-01-05T11:00:00Z";
 
-fn key() -> ObjectKey {
+pub(super) fn key() -> ObjectKey {
     ObjectKey::new("ns", "support")
 }
 
@@ -18,7 +18,7 @@ fn yes(reason: &'static str) -> compile::Condition {
     }
 }
 
-fn accepted(generation: i64, since: u64) -> WebhookSubscriptionReport {
+pub(super) fn accepted(generation: i64, since: u64) -> WebhookSubscriptionReport {
     WebhookSubscriptionReport {
         generation,
         serving: Some(Serving { generation, since }),
@@ -33,7 +33,7 @@ fn accepted(generation: i64, since: u64) -> WebhookSubscriptionReport {
     }
 }
 
-fn placements(shards: &[u32], count: u32, since: u64, full: Option<Full>) -> Placements {
+pub(super) fn placements(shards: &[u32], count: u32, since: u64, full: Option<Full>) -> Placements {
     let placed = Placed {
         shards: shards.to_vec(),
         since,
@@ -42,13 +42,12 @@ fn placements(shards: &[u32], count: u32, since: u64, full: Option<Full>) -> Pla
     Placements {
         count,
         format: FORMAT,
-        entries: [Kind::Subscription, Kind::Route]
-            .map(|kind| ((kind, key()), placed.clone()))
-            .into(),
+        subscriptions: BTreeMap::from([(key(), placed.clone())]),
+        routes: BTreeMap::from([(key(), placed)]),
     }
 }
 
-fn fleet(loaded: &[&[u64]]) -> Fleet {
+pub(super) fn fleet(loaded: &[&[u64]]) -> Fleet {
     Fleet {
         live: loaded.iter().map(|it| Report::of(it.to_vec())).collect(),
         greatest: 0,
@@ -249,7 +248,7 @@ fn a_route_tells_of_each_subscription_that_it_names() {
             since: 7,
         }),
         conditions: conditions.clone(),
-        parents: BTreeMap::from([
+        parents: Box::new([
             (ObjectKey::new("ns", "here"), conditions),
             (ObjectKey::new("other", "there"), refused),
         ]),
