@@ -28,7 +28,7 @@ use api::Api;
 /// Receivers that have to load every change.
 const RECEIVERS: u32 = 3;
 /// Secrets that the snapshot is kept in.
-const SHARDS: usize = 4;
+const SHARDS: usize = 16;
 /// Edits that are measured, and those before them that are not.
 const EDITS: usize = 200;
 const WARM_UP: usize = 10;

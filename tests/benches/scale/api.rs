@@ -14,6 +14,8 @@ use super::objects::Object;
 
 /// How many objects are made at once.
 const AT_ONCE: usize = 8;
+/// How often it is looked whether an edit is programmed: to ask costs the API server a few milliseconds.
+const LOOK: Duration = Duration::from_millis(20);
 /// The account's namespace and name.
 const ACCOUNT: [&str; 2] = ["default", "bench"];
 
@@ -108,7 +110,7 @@ impl Api {
                 begin.elapsed() < Duration::from_mins(1),
                 "{name} is not programmed: {object}"
             );
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
