@@ -105,8 +105,8 @@ struct Writer {
     told: usize,
     /// The term in which objects were looked at last,
     term: Option<i32>,
-    /// and the receivers that there were then.
-    seen: Option<Fleet>,
+    /// what was compiled then, and the receivers that there were.
+    seen: Option<(Arc<Outcome>, Fleet)>,
     /// A status changed since, perhaps by another hand.
     touched: AtomicBool,
     /// The objects that are not as they should be, or not programmed, and those that were not looked at yet. `None`:
@@ -181,17 +181,17 @@ impl Writer {
 
     /// The next batch of statuses that are not what they should be.
     fn due(&mut self) -> Vec<Write> {
-        let compiled = self.options.outcome.has_changed().unwrap_or_default();
         let outcome = self.options.outcome.borrow_and_update().clone();
         let fleet = self.options.fleet.borrow_and_update().clone();
         let (Some(outcome), Some(fleet)) = (outcome, fleet) else {
             return Vec::new();
         };
-        // While receivers only load more, what is as it should be stays so.
-        let seen = self.seen.as_ref();
-        let went_on = seen.is_some_and(|seen| fleet.went_on_from(seen));
+        // While nothing is compiled and receivers only load more, what is as it should be stays so.
+        let went_on = self.seen.as_ref().is_some_and(|(compiled, seen)| {
+            Arc::ptr_eq(compiled, &outcome) && fleet.went_on_from(seen)
+        });
         let touched = self.touched.swap(false, Ordering::Relaxed);
-        if compiled || touched || !went_on {
+        if touched || !went_on {
             self.open = None;
         }
         let now = Instant::now();
@@ -230,7 +230,7 @@ impl Writer {
         });
         let (writes, open) = batch.done();
         self.open = Some(open);
-        self.seen = Some(fleet);
+        self.seen = Some((outcome, fleet));
         writes
     }
 
