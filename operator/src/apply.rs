@@ -136,6 +136,13 @@ impl Placements {
             Kind::Route => &self.routes,
         }
     }
+
+    fn of_mut(&mut self, kind: Kind) -> &mut BTreeMap<ObjectKey, Placed> {
+        match kind {
+            Kind::Subscription => &mut self.subscriptions,
+            Kind::Route => &mut self.routes,
+        }
+    }
 }
 
 /// Where an entry is kept.
@@ -361,11 +368,7 @@ fn place<'a>(
             .get(&view.index)
             .filter(|_| full.contains(&view.index));
         for (kind, origin) in view.origins() {
-            let entries = match kind {
-                Kind::Subscription => &mut placements.subscriptions,
-                Kind::Route => &mut placements.routes,
-            };
-            let placed = entries.entry(origin.key.clone());
+            let placed = placements.of_mut(kind).entry(origin.key.clone());
             let placed = placed.or_insert_with(|| Placed {
                 shards: Vec::new(),
                 since: origin.since,

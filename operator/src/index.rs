@@ -266,21 +266,21 @@ impl Index {
         self.subscriptions.iter()
     }
 
-    /// That of one.
+    /// That of one subscription.
     #[must_use]
     pub fn subscription_status(&self, key: &ObjectKey) -> Option<&Entry<WebhookSubscription>> {
         self.subscriptions.get(key)
     }
 
-    /// That of a route.
-    #[must_use]
-    pub fn route_status(&self, key: &ObjectKey) -> Option<&Entry<EventRoute>> {
-        self.routes.get(key)
-    }
-
     /// The status of every route, as the API server has it.
     pub fn route_statuses(&self) -> impl Iterator<Item = (&ObjectKey, &Entry<EventRoute>)> {
         self.routes.iter()
+    }
+
+    /// That of one route.
+    #[must_use]
+    pub fn route_status(&self, key: &ObjectKey) -> Option<&Entry<EventRoute>> {
+        self.routes.get(key)
     }
 }
 

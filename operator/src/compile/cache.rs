@@ -111,6 +111,7 @@ impl<K: HasSpec<Spec: DeserializeOwned>, T: Resolved> Cache<K, T> {
     /// builds on them. Forgets objects that are gone.
     pub(super) fn settle(&mut self, decisions: &[Decision<()>], entries: &[Arc<T::Entry>]) {
         let mut entries = Finder::new(entries);
+        let mut there = 0;
         for decision in decisions {
             let key = &decision.key;
             let entry = decision
@@ -119,6 +120,7 @@ impl<K: HasSpec<Spec: DeserializeOwned>, T: Resolved> Cache<K, T> {
             let Some(known) = self.0.get_mut(key) else {
                 continue;
             };
+            there += 1;
             let Versions {
                 current, last_good, ..
             } = &mut known.versions;
@@ -139,9 +141,10 @@ impl<K: HasSpec<Spec: DeserializeOwned>, T: Resolved> Cache<K, T> {
             }
             known.past = entry.map(|(_, entry)| Arc::clone(entry));
         }
-        if self.0.len() > decisions.len() {
-            let there: HashSet<&ObjectKey> = decisions.iter().map(|it| &it.key).collect();
-            self.0.retain(|key, _| there.contains(key));
+        // Of those that can't be read there is a decision, and nothing here.
+        if self.0.len() > there {
+            let decided: HashSet<&ObjectKey> = decisions.iter().map(|it| &it.key).collect();
+            self.0.retain(|key, _| decided.contains(key));
         }
     }
 }

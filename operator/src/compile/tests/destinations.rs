@@ -65,7 +65,7 @@ pub(super) fn refused(destination: &str, body: &str) -> String {
 pub(super) fn rendered(destination: &str, body: &str, data: &Json) -> Json {
     let mut entry = entry(destination, body);
     let Deliver { body, .. } = entry.rules.remove(0).deliver.remove(0);
-    let template = Template::compile(&body.unwrap().read().unwrap(), Scope::Event).unwrap();
+    let template = Template::read(&body.unwrap(), Scope::Event).unwrap();
     let event = json!({
         "id": "e-1", "type": "conversation.created", "source": "/support/support",
         "subject": "c-1001", "hops": 0, "data": data,
