@@ -19,7 +19,7 @@
 //!   key away from anyone.
 //! - Nothing here waits, and nothing reads a clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hookswitch_crds::event_route::{EventRoute, EventRouteStatus};
@@ -197,20 +197,25 @@ impl Index {
         let others = origins.filter(|it| !self.subscriptions.has(it));
         let origins = previous.routes.iter().map(|it| &it.origin);
         let others = others.chain(origins.filter(|it| !self.routes.has(it)));
-        let mut referenced = BTreeSet::new();
-        let mut config_maps = BTreeSet::new();
+        let mut elsewhere = Vec::new();
+        let mut config_maps_elsewhere = Vec::new();
         for Origin { key, spec, .. } in others {
             // The text of one that is JSON no more refers to nothing.
             let spec = spec.read().unwrap_or_default();
-            referenced.extend(references::in_spec(&key.namespace, &spec));
-            config_maps.extend(references::config_maps_in_spec(&key.namespace, &spec));
+            elsewhere.extend(references::in_spec(&key.namespace, &spec));
+            config_maps_elsewhere.extend(references::config_maps_in_spec(&key.namespace, &spec));
         }
-        referenced.extend(self.subscriptions.references());
-        referenced.extend(self.routes.references());
-        self.secrets.refer(referenced);
-        config_maps.extend(self.subscriptions.config_maps());
-        config_maps.extend(self.routes.config_maps());
-        self.config_maps.refer(config_maps);
+        let secrets = self
+            .subscriptions
+            .references()
+            .chain(self.routes.references());
+        self.secrets.refer(each(secrets.chain(&elsewhere)));
+        let config_maps = self
+            .subscriptions
+            .config_maps()
+            .chain(self.routes.config_maps());
+        self.config_maps
+            .refer(each(config_maps.chain(&config_maps_elsewhere)));
     }
 
     /// The Secrets and `ConfigMap`s that are referred to and whose data is not known in the version seen last.
@@ -305,6 +310,12 @@ impl Watched for WebhookSubscription {
 impl Watched for EventRoute {
     type Status = EventRouteStatus;
     const KIND: Kind = Kind::EventRoute;
+}
+
+/// Each once. Many objects refer to few, so only these are copied.
+fn each<'a>(keys: impl Iterator<Item = &'a ObjectKey>) -> BTreeSet<ObjectKey> {
+    let each: HashSet<&ObjectKey> = keys.collect();
+    each.into_iter().cloned().collect()
 }
 
 fn input(changed: bool) -> Change {

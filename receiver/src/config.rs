@@ -151,7 +151,7 @@ pub struct Config {
     /// Every route.
     pub routes: HashMap<ObjectKey, Arc<Route>>,
     /// Every destination, by lane.
-    pub lanes: HashMap<Lane, Arc<snapshot::Destination>>,
+    pub lanes: HashMap<Arc<Lane>, Arc<snapshot::Destination>>,
 }
 
 /// A subscription and the routes that are attached to it.
@@ -186,6 +186,8 @@ impl Subscription {
 pub struct Route {
     /// The resolved object.
     pub spec: Arc<snapshot::Route>,
+    /// In the order of `spec.destinations`.
+    pub lanes: Vec<Arc<Lane>>,
     /// In the order of `spec.rules`.
     pub rules: Vec<Rule>,
     /// `loopGuard.echo`.
@@ -329,13 +331,9 @@ impl Config {
                     .or_default()
                     .push(Arc::clone(&route));
             }
-            for destination in &route.spec.destinations {
-                let lane = Lane {
-                    route: key.clone(),
-                    destination: destination.name.clone(),
-                };
-                config.lanes.insert(lane, Arc::clone(destination));
-            }
+            let lanes = route.lanes.iter().zip(&route.spec.destinations);
+            let lanes = lanes.map(|(lane, it)| (Arc::clone(lane), Arc::clone(it)));
+            config.lanes.extend(lanes);
             config.routes.insert(key, route);
         }
         for spec in snapshot.subscriptions {
@@ -411,6 +409,7 @@ impl Route {
             })
         };
         let destination = |name: &str| spec.destinations.iter().find(|it| it.name == name);
+        let lanes = lanes(&spec);
         let redactors = redactors(&spec.destinations);
         let mut rules = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
@@ -496,10 +495,20 @@ impl Route {
             words,
             prepared: lists.into_iter().filter_map(|(_, words)| words).collect(),
             spec,
+            lanes,
             rules,
             echo,
         })
     }
+}
+
+/// The lanes of a route's destinations, in their order.
+fn lanes(route: &snapshot::Route) -> Vec<Arc<Lane>> {
+    let lanes = route.destinations.iter().map(|destination| Lane {
+        route: route.origin.key.clone(),
+        destination: destination.name.clone(),
+    });
+    lanes.map(Arc::new).collect()
 }
 
 /// What each destination that redacts must not see, by its name.

@@ -111,14 +111,12 @@ impl<K: Watched> Entries<K> {
         known.is_some_and(|it| it.uid == origin.uid && it.generation == origin.generation)
     }
 
-    pub(super) fn references(&self) -> impl Iterator<Item = ObjectKey> {
-        self.0.values().flat_map(|it| it.references.iter().cloned())
+    pub(super) fn references(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.0.values().flat_map(|it| &it.references)
     }
 
-    pub(super) fn config_maps(&self) -> impl Iterator<Item = ObjectKey> {
-        self.0
-            .values()
-            .flat_map(|it| it.config_maps.iter().cloned())
+    pub(super) fn config_maps(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.0.values().flat_map(|it| &it.config_maps)
     }
 
     pub(super) fn readable(&self) -> impl Iterator<Item = Arc<Written<K>>> {

@@ -5,7 +5,8 @@
 //! - What is left out of `open` is as it should be and programmed: it stays so for as long as nothing is compiled,
 //!   no other hand writes statuses, and receivers only load more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, btree_map};
+use std::iter::Peekable;
 
 use hookswitch_crds::event_route::EventRoute;
 use hookswitch_crds::key::ObjectKey;
@@ -14,8 +15,8 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::{Draft, Transition, View, is_programmed};
-use crate::compile::Kind;
-use crate::index::Entry;
+use crate::compile::{EventRouteReport, Kind, WebhookSubscriptionReport};
+use crate::index::{Entry, Index};
 use crate::reconcile::Outcome;
 
 /// How many are written before all are looked at again.
@@ -58,10 +59,52 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(super) fn subscription(&mut self, key: &ObjectKey, entry: &Entry<WebhookSubscription>) {
-        let (outcome, view) = (self.outcome, self.view);
+    /// Looks at these, sorted by name.
+    pub(super) fn subscriptions<'b>(
+        &mut self,
+        entries: impl Iterator<Item = (&'b ObjectKey, &'b Entry<WebhookSubscription>)>,
+    ) {
+        let mut reports = Walk(self.outcome.subscriptions.iter().peekable());
+        for (key, entry) in entries {
+            self.subscription(key, entry, reports.find(key));
+        }
+    }
+
+    /// Looks at these routes, sorted by name.
+    pub(super) fn routes<'b>(
+        &mut self,
+        entries: impl Iterator<Item = (&'b ObjectKey, &'b Entry<EventRoute>)>,
+    ) {
+        let mut reports = Walk(self.outcome.routes.iter().peekable());
+        for (key, entry) in entries {
+            self.route(key, entry, reports.find(key));
+        }
+    }
+
+    /// Looks at one object.
+    pub(super) fn one(&mut self, index: &Index, (kind, key): &Id) {
+        match kind {
+            Kind::WebhookSubscription => {
+                if let Some(entry) = index.subscription_status(key) {
+                    self.subscription(key, entry, self.outcome.subscriptions.get(key));
+                }
+            }
+            Kind::EventRoute => {
+                if let Some(entry) = index.route_status(key) {
+                    self.route(key, entry, self.outcome.routes.get(key));
+                }
+            }
+        }
+    }
+
+    fn subscription(
+        &mut self,
+        key: &ObjectKey,
+        entry: &Entry<WebhookSubscription>,
+        report: Option<&WebhookSubscriptionReport>,
+    ) {
+        let view = self.view;
         // Of a spec that came since, the next compile tells.
-        let report = outcome.subscriptions.get(key);
         if let Some(report) = report.filter(|it| it.generation == entry.generation) {
             let status = &entry.status;
             let urgent = status.observed_generation != Some(report.generation);
@@ -76,9 +119,13 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(super) fn route(&mut self, key: &ObjectKey, entry: &Entry<EventRoute>) {
-        let (outcome, view) = (self.outcome, self.view);
-        let report = outcome.routes.get(key);
+    fn route(
+        &mut self,
+        key: &ObjectKey,
+        entry: &Entry<EventRoute>,
+        report: Option<&EventRouteReport>,
+    ) {
+        let view = self.view;
         if let Some(report) = report.filter(|it| it.generation == entry.generation) {
             let status = &entry.status;
             let urgent = status.observed_generation != Some(report.generation);
@@ -145,6 +192,18 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Looks reports up in their order, which costs one step each.
+struct Walk<'a, R>(Peekable<btree_map::Iter<'a, ObjectKey, R>>);
+
+impl<'a, R> Walk<'a, R> {
+    fn find(&mut self, key: &ObjectKey) -> Option<&'a R> {
+        while self.0.next_if(|(next, _)| *next < key).is_some() {}
+        self.0
+            .next_if(|(next, _)| *next == key)
+            .map(|(_, report)| report)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -153,7 +212,6 @@ mod tests {
 
     use super::super::tests::{NOW, accepted, fleet, key, placements};
     use super::*;
-    use crate::index::Index;
     use crate::receivers::Fleet;
 
     /// Looks at the one object that there is, and writes what is due; tells how many writes that were, and whether
@@ -166,7 +224,7 @@ mod tests {
         };
         let resting = HashMap::new();
         let mut batch = Batch::new(outcome, view, &resting);
-        batch.subscription(&key(), index.subscription_status(&key()).unwrap());
+        batch.subscriptions(index.subscription_statuses());
         let (writes, open) = batch.done();
         for write in &writes {
             let mut answer = object();

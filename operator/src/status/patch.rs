@@ -204,27 +204,12 @@ impl Writer {
         let mut batch = Batch::new(&outcome, view, &self.resting);
         self.options.index.with(|index| match &self.open {
             None => {
-                for (key, entry) in index.subscription_statuses() {
-                    batch.subscription(key, entry);
-                }
-                for (key, entry) in index.route_statuses() {
-                    batch.route(key, entry);
-                }
+                batch.subscriptions(index.subscription_statuses());
+                batch.routes(index.route_statuses());
             }
             Some(open) => {
-                for (kind, key) in open {
-                    match kind {
-                        Kind::WebhookSubscription => {
-                            if let Some(entry) = index.subscription_status(key) {
-                                batch.subscription(key, entry);
-                            }
-                        }
-                        Kind::EventRoute => {
-                            if let Some(entry) = index.route_status(key) {
-                                batch.route(key, entry);
-                            }
-                        }
-                    }
+                for id in open {
+                    batch.one(index, id);
                 }
             }
         });

@@ -208,7 +208,7 @@ impl System {
         let store = Arc::new(store.unwrap());
         let lanes = destinations.iter().map(|(name, server, delivery)| {
             let destination = destination(name, &server.url, delivery.clone());
-            (lane(name), Arc::new(destination))
+            (Arc::new(lane(name)), Arc::new(destination))
         });
         let config = watch::Sender::new(Some(Arc::new(Config {
             lanes: lanes.collect(),

@@ -220,7 +220,7 @@ pub(in crate::deliver) fn http(destination: &mut Destination) -> &mut Http {
 pub(in crate::deliver) fn config(destinations: Vec<Destination>) -> Arc<Config> {
     let lanes = destinations
         .into_iter()
-        .map(|destination| (lane(&destination.name), Arc::new(destination)));
+        .map(|destination| (Arc::new(lane(&destination.name)), Arc::new(destination)));
     Arc::new(Config {
         lanes: lanes.collect(),
         ..Config::default()
