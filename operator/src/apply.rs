@@ -22,8 +22,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use hookswitch_crds::key::ObjectKey;
-use hookswitch_crds::snapshot::shard::{self, Kind, MAX_BYTES, Shard, View};
-use hookswitch_crds::snapshot::{Origin, Snapshot};
+use hookswitch_crds::snapshot::shard::{self, MAX_BYTES, Shard, View};
+use hookswitch_crds::snapshot::{Origin, Route, Snapshot, Subscription};
 
 pub mod secrets;
 
@@ -49,28 +49,19 @@ struct StoredShard {
 }
 
 /// A shard, as far as later writes need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Content {
     format: u32,
     count: u32,
     sequence: u64,
-    manifest: Manifest,
-}
-
-/// A shard's entries. Equal manifests are equal content: `since` moves with all that an entry
-/// resolves to, and the generation with its spec.
-type Manifest = BTreeMap<(Kind, ObjectKey), Stamp>;
-
-/// What tells one content of an entry from another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    uid: String,
-    generation: i64,
-    since: u64,
+    /// Sorted by key; these entries are the snapshot's own.
+    subscriptions: Vec<Arc<Subscription>>,
+    /// Sorted by key.
+    routes: Vec<Arc<Route>>,
 }
 
 /// How a snapshot is to be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Layout {
     /// How many shards.
     pub count: u32,
@@ -115,34 +106,14 @@ impl fmt::Debug for Write {
 }
 
 /// Where the entries of a snapshot are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub struct Placements {
-    /// How many shards there are.
-    pub count: u32,
-    /// The format that they are written in.
-    pub format: u32,
+    /// In which shards.
+    pub layout: Layout,
     /// Every subscription that was compiled.
     pub subscriptions: BTreeMap<ObjectKey, Placed>,
     /// Every route that was.
     pub routes: BTreeMap<ObjectKey, Placed>,
-}
-
-impl Placements {
-    /// Those of a kind.
-    #[must_use]
-    pub fn of(&self, kind: Kind) -> &BTreeMap<ObjectKey, Placed> {
-        match kind {
-            Kind::Subscription => &self.subscriptions,
-            Kind::Route => &self.routes,
-        }
-    }
-
-    fn of_mut(&mut self, kind: Kind) -> &mut BTreeMap<ObjectKey, Placed> {
-        match kind {
-            Kind::Subscription => &mut self.subscriptions,
-            Kind::Route => &mut self.routes,
-        }
-    }
 }
 
 /// Where an entry is kept.
@@ -195,7 +166,8 @@ impl Stored {
                     format: shard.format,
                     count: shard.count,
                     sequence: shard.sequence,
-                    manifest: manifest(shard.origins()),
+                    subscriptions: shard.subscriptions.clone(),
+                    routes: shard.routes.clone(),
                 })
             });
             shards.insert(index, StoredShard { version, content });
@@ -225,22 +197,14 @@ impl Stored {
 pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<Plan, PlanError> {
     let Layout { count, format } = layout;
     compiled.format = format;
-    let mut views: Vec<(View<'_>, Manifest)> = shard::split(&compiled, count)
-        .into_iter()
-        .map(|view| {
-            let manifest = manifest(view.origins());
-            (view, manifest)
-        })
-        .collect();
-    let kept = |index: u32, manifest: &Manifest| {
-        let content = stored.content(index);
+    let mut views = shard::split(&compiled, count);
+    let kept = |view: &View<'_>| {
+        let content = stored.content(view.index);
         let content = content.filter(|it| it.count == count && it.format == format);
         let content = content.filter(|_| !stored.behind);
-        content.filter(|it| it.manifest == *manifest)
+        content.filter(|it| it.holds(view))
     };
-    let changed = views
-        .iter()
-        .any(|(view, manifest)| kept(view.index, manifest).is_none());
+    let changed = views.iter().any(|view| kept(view).is_none());
     let sequence = if changed {
         compiled.sequence.max(stored.snapshot.sequence + 1)
     } else {
@@ -253,10 +217,10 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
     };
 
     let mut plan = Planned::default();
-    for (view, manifest) in &mut views {
+    for view in &mut views {
         let index = view.index;
         view.sequence = sequence;
-        if let Some(content) = kept(index, manifest) {
+        if let Some(content) = kept(view) {
             plan.contents.insert(index, Arc::clone(content));
             continue;
         }
@@ -264,7 +228,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
         let wanted = bytes.len();
         plan.sizes.push((index, wanted));
         if wanted <= MAX_BYTES {
-            plan.write(view, std::mem::take(manifest), bytes);
+            plan.write(view, bytes);
             continue;
         }
         plan.full.insert(index);
@@ -285,7 +249,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
                 bytes: wanted,
             });
         }
-        plan.write(view, self::manifest(view.origins()), bytes);
+        plan.write(view, bytes);
     }
     let Planned {
         mut writes,
@@ -294,8 +258,7 @@ pub fn plan(stored: &Stored, mut compiled: Snapshot, layout: Layout) -> Result<P
         sizes,
     } = plan;
     writes.reverse();
-    let views = views.iter().map(|(view, _)| view);
-    let placed = place(views, layout, &contents, &full);
+    let placed = place(&compiled, layout, &contents, &full);
     compiled.sequence = sequence;
     let snapshot = if full.is_empty() {
         compiled
@@ -327,13 +290,8 @@ struct Planned {
 }
 
 impl Planned {
-    fn write(&mut self, view: &View<'_>, manifest: Manifest, bytes: Vec<u8>) {
-        let content = Arc::new(Content {
-            format: view.format,
-            count: view.count,
-            sequence: view.sequence,
-            manifest,
-        });
+    fn write(&mut self, view: &View<'_>, bytes: Vec<u8>) {
+        let content = Arc::new(Content::of(view));
         self.contents.insert(view.index, Arc::clone(&content));
         self.writes.push(Write {
             index: view.index,
@@ -341,6 +299,75 @@ impl Planned {
             content,
         });
     }
+}
+
+impl Content {
+    fn of(view: &View<'_>) -> Self {
+        let View {
+            format,
+            sequence,
+            index: _,
+            count,
+            subscriptions,
+            routes,
+        } = view;
+        Self {
+            format: *format,
+            count: *count,
+            sequence: *sequence,
+            subscriptions: subscriptions.iter().map(|it| Arc::clone(it)).collect(),
+            routes: routes.iter().map(|it| Arc::clone(it)).collect(),
+        }
+    }
+
+    /// Whether it is what a view would write.
+    fn holds(&self, view: &View<'_>) -> bool {
+        same(&self.subscriptions, &view.subscriptions, |it| &it.origin)
+            && same(&self.routes, &view.routes, |it| &it.origin)
+    }
+
+    fn subscription(&self, key: &ObjectKey) -> Option<&Origin> {
+        find(&self.subscriptions, key, |it| &it.origin)
+    }
+
+    fn route(&self, key: &ObjectKey) -> Option<&Origin> {
+        find(&self.routes, key, |it| &it.origin)
+    }
+}
+
+/// How an entry of a kind is found in a shard.
+type Find = for<'a> fn(&'a Content, &ObjectKey) -> Option<&'a Origin>;
+
+/// Whether entries are the same.
+fn same<T>(some: &[Arc<T>], others: &[&Arc<T>], origin: impl Fn(&T) -> &Origin) -> bool {
+    let mut pairs = some.iter().zip(others);
+    some.len() == others.len()
+        && pairs.all(|(one, other)| Arc::ptr_eq(one, other) || is_same(origin(one), origin(other)))
+}
+
+/// Whether two entries are the same content: `since` moves with all that an entry resolves to, and the generation
+/// with its spec.
+fn is_same(one: &Origin, other: &Origin) -> bool {
+    let Origin {
+        key,
+        uid,
+        generation,
+        since,
+        spec: _,
+    } = one;
+    *key == other.key
+        && *uid == other.uid
+        && *generation == other.generation
+        && *since == other.since
+}
+
+fn find<'a, T>(
+    entries: &'a [Arc<T>],
+    key: &ObjectKey,
+    origin: impl Fn(&'a T) -> &'a Origin,
+) -> Option<&'a Origin> {
+    let found = entries.binary_search_by(|it| origin(it).key.cmp(key));
+    entries.get(found.ok()?).map(|it| origin(it))
 }
 
 impl Plan {
@@ -352,40 +379,42 @@ impl Plan {
 }
 
 /// Tells of each compiled entry where it is kept, and whether it is.
-fn place<'a>(
-    views: impl Iterator<Item = &'a View<'a>>,
+fn place(
+    compiled: &Snapshot,
     layout: Layout,
     contents: &BTreeMap<u32, Arc<Content>>,
     full: &BTreeSet<u32>,
 ) -> Placements {
-    let mut placements = Placements {
-        count: layout.count,
-        format: layout.format,
-        ..Placements::default()
+    let placed = |origin: &Origin, shards: Vec<u32>, find: Find| {
+        let full = shards.iter().filter(|it| full.contains(it));
+        let mut full = full.filter_map(|shard| {
+            let found = find(contents.get(shard)?, &origin.key);
+            let stands = found.is_some_and(|found| is_same(found, origin));
+            (!stands).then(|| Full {
+                serving: found.map(|it| it.generation),
+            })
+        });
+        let full = full.next();
+        let placed = Placed {
+            since: origin.since,
+            full,
+            shards,
+        };
+        (origin.key.clone(), placed)
     };
-    for view in views {
-        let stored = contents
-            .get(&view.index)
-            .filter(|_| full.contains(&view.index));
-        for (kind, origin) in view.origins() {
-            let placed = placements.of_mut(kind).entry(origin.key.clone());
-            let placed = placed.or_insert_with(|| Placed {
-                shards: Vec::new(),
-                since: origin.since,
-                full: None,
-            });
-            placed.shards.push(view.index);
-            if let Some(stored) = stored {
-                let found = stored.manifest.get(&(kind, origin.key.clone()));
-                if found != Some(&Stamp::of(origin)) {
-                    placed.full = Some(Full {
-                        serving: found.map(|it| it.generation),
-                    });
-                }
-            }
-        }
+    let subscriptions = compiled.subscriptions.iter().map(|it| {
+        let shard = shard::shard_of(&it.origin.key, layout.count);
+        placed(&it.origin, vec![shard], Content::subscription)
+    });
+    let routes = compiled.routes.iter().map(|it| {
+        let shards = shard::shards_of_route(it, layout.count);
+        placed(&it.origin, shards.into_iter().collect(), Content::route)
+    });
+    Placements {
+        layout,
+        subscriptions: subscriptions.collect(),
+        routes: routes.collect(),
     }
-    placements
 }
 
 /// What receivers serve where some shards keep their old content.
@@ -396,12 +425,11 @@ fn served(
     full: &BTreeSet<u32>,
     count: u32,
 ) -> Snapshot {
-    let kept: BTreeSet<&(Kind, ObjectKey)> = contents
-        .iter()
-        .filter(|(index, _)| full.contains(index))
-        .flat_map(|(_, content)| content.manifest.keys())
-        .collect();
-    let is_kept = |kind, origin: &Origin| kept.contains(&(kind, origin.key.clone()));
+    let kept = contents.iter().filter(|(index, _)| full.contains(index));
+    let is_kept = |origin: &Origin, find: Find| {
+        let mut kept = kept.clone();
+        kept.any(|(_, content)| find(content, &origin.key).is_some())
+    };
     let mut snapshot = Snapshot {
         format: compiled.format,
         sequence: contents
@@ -413,13 +441,15 @@ fn served(
     };
     let old = previous.subscriptions.iter();
     let old = old
-        .filter(|it| is_kept(Kind::Subscription, &it.origin))
+        .filter(|it| is_kept(&it.origin, Content::subscription))
         .cloned();
     let new = compiled.subscriptions.into_iter();
     let new = new.filter(|it| !full.contains(&shard::shard_of(&it.origin.key, count)));
     snapshot.subscriptions = by_key(old.chain(new), |it| &it.origin);
     let old = previous.routes.iter();
-    let old = old.filter(|it| is_kept(Kind::Route, &it.origin)).cloned();
+    let old = old
+        .filter(|it| is_kept(&it.origin, Content::route))
+        .cloned();
     let new = compiled.routes.into_iter();
     let new = new.filter(|it| !shard::shards_of_route(it, count).is_subset(full));
     snapshot.routes = by_key(old.chain(new), |it| &it.origin);
@@ -431,22 +461,6 @@ fn by_key<T>(entries: impl Iterator<Item = Arc<T>>, origin: impl Fn(&T) -> &Orig
     let entries = entries.map(|entry| (origin(&entry).key.clone(), entry));
     let entries: BTreeMap<ObjectKey, Arc<T>> = entries.collect();
     entries.into_values().collect()
-}
-
-impl Stamp {
-    fn of(origin: &Origin) -> Self {
-        Self {
-            uid: origin.uid.clone(),
-            generation: origin.generation,
-            since: origin.since,
-        }
-    }
-}
-
-fn manifest<'a>(origins: impl Iterator<Item = (Kind, &'a Origin)>) -> Manifest {
-    origins
-        .map(|(kind, origin)| ((kind, origin.key.clone()), Stamp::of(origin)))
-        .collect()
 }
 
 #[cfg(test)]

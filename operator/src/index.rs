@@ -193,10 +193,10 @@ impl Index {
     /// Finds out which Secrets and `ConfigMap`s objects refer to, in their specs and in those that `previous` still
     /// serves, and forgets the data of all others.
     pub fn refer(&mut self, previous: &Snapshot) {
-        let origins = previous.subscriptions.iter().map(|it| &it.origin);
-        let others = origins.filter(|it| !self.subscriptions.has(it));
-        let origins = previous.routes.iter().map(|it| &it.origin);
-        let others = others.chain(origins.filter(|it| !self.routes.has(it)));
+        let subscriptions = previous.subscriptions.iter().map(|it| &it.origin);
+        let routes = previous.routes.iter().map(|it| &it.origin);
+        let others = self.subscriptions.unknown(subscriptions);
+        let others = others.chain(self.routes.unknown(routes));
         let mut elsewhere = Vec::new();
         let mut config_maps_elsewhere = Vec::new();
         for Origin { key, spec, .. } in others {

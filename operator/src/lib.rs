@@ -24,6 +24,7 @@ pub mod reconcile;
 pub mod retry;
 pub mod run;
 pub mod status;
+mod walk;
 pub mod watch;
 
 /// Who the operator is to the API server, always and in every version: what it owns of an object is

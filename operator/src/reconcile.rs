@@ -20,7 +20,6 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::secret::SecretBytes;
-use hookswitch_crds::snapshot::shard::Kind;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -363,11 +362,13 @@ impl Driver {
             gauge.set(i64::try_from(*bytes).unwrap_or(i64::MAX));
         }
         let placements = std::mem::take(&mut plan.placed);
-        let full = [Kind::Subscription, Kind::Route]
-            .into_iter()
-            .flat_map(|kind| placements.of(kind).values())
-            .filter(|it| it.full.is_some())
-            .count();
+        let Placements {
+            layout: _,
+            subscriptions,
+            routes,
+        } = &placements;
+        let placed = subscriptions.values().chain(routes.values());
+        let full = placed.filter(|it| it.full.is_some()).count();
         if full > 0 {
             tracing::error!(
                 objects = full,

@@ -18,12 +18,11 @@ use hookswitch_crds::condition::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, reason, st
 use hookswitch_crds::event_route::{EventRouteStatus, RouteParentStatus, SubscriptionRef};
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::FORMAT;
-use hookswitch_crds::snapshot::shard::Kind;
 use hookswitch_crds::subscription::WebhookSubscriptionStatus;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::apply::{Full, Placed, Placements};
+use crate::apply::{Full, Layout, Placed};
 use crate::compile::{self, Conditions, EventRouteReport, Serving, WebhookSubscriptionReport};
 use crate::receivers::{Fleet, reads};
 
@@ -36,8 +35,10 @@ const MESSAGE: usize = 32_768;
 /// All that a status depends on but the object itself.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// Where entries are kept.
-    pub placements: &'a Placements,
+    /// Where its entry is kept; `None` where it has none.
+    pub placed: Option<&'a Placed>,
+    /// In which shards entries are kept.
+    pub layout: Layout,
     /// Who should have loaded them.
     pub fleet: &'a Fleet,
     /// For conditions that change.
@@ -65,15 +66,13 @@ pub struct Draft<Status> {
 /// The status of a subscription, where it is not what stands there.
 #[must_use]
 pub fn subscription(
-    key: &ObjectKey,
     report: &WebhookSubscriptionReport,
     written: &WebhookSubscriptionStatus,
     view: View<'_>,
 ) -> Option<Draft<WebhookSubscriptionStatus>> {
-    let placed = view.placed(Kind::Subscription, key);
-    let folded = Folded::new(&report.conditions, placed, view);
-    let serving = serving(report.serving, placed);
-    let url = report.url.as_ref().filter(|_| is_served(placed));
+    let folded = Folded::new(&report.conditions, view);
+    let serving = serving(report.serving, view.placed);
+    let url = report.url.as_ref().filter(|_| is_served(view.placed));
     let attached_routes = Some(i32::try_from(report.attached_routes).unwrap_or(i32::MAX));
     let WebhookSubscriptionStatus {
         observed_generation,
@@ -107,9 +106,8 @@ pub fn route(
     written: &EventRouteStatus,
     view: View<'_>,
 ) -> Option<Draft<EventRouteStatus>> {
-    let placed = view.placed(Kind::Route, key);
-    let folded = Folded::new(&report.conditions, placed, view);
-    let serving = serving(report.serving, placed);
+    let folded = Folded::new(&report.conditions, view);
+    let serving = serving(report.serving, view.placed);
     let EventRouteStatus {
         observed_generation,
         serving_generation,
@@ -118,14 +116,14 @@ pub fn route(
     } = written;
     let stands = *observed_generation == Some(report.generation)
         && *serving_generation == serving
-        && parents_stand(key, report, written_parents, placed, view)
+        && parents_stand(key, report, written_parents, view)
         && folded.stand(report.generation, conditions);
     (!stands).then(|| Draft {
         transitions: folded.transitions(conditions),
         status: EventRouteStatus {
             observed_generation: Some(report.generation),
             serving_generation: serving,
-            parents: parents(key, report, written, placed, view),
+            parents: parents(key, report, written, view),
             conditions: folded.conditions(report.generation, conditions, view.now),
         },
     })
@@ -136,7 +134,6 @@ fn parents_stand(
     key: &ObjectKey,
     report: &EventRouteReport,
     written: &[RouteParentStatus],
-    placed: Option<&Placed>,
     view: View<'_>,
 ) -> bool {
     let mut pairs = report.parents.iter().zip(written);
@@ -146,8 +143,7 @@ fn parents_stand(
             let elsewhere = Some(&parent.namespace).filter(|it| **it != key.namespace);
             *name == parent.name
                 && namespace.as_ref() == elsewhere
-                && Folded::new(conditions, placed, view)
-                    .stand(report.generation, &written.conditions)
+                && Folded::new(conditions, view).stand(report.generation, &written.conditions)
         })
 }
 
@@ -155,7 +151,6 @@ fn parents(
     key: &ObjectKey,
     report: &EventRouteReport,
     written: &EventRouteStatus,
-    placed: Option<&Placed>,
     view: View<'_>,
 ) -> Vec<RouteParentStatus> {
     let parents = report.parents.iter().map(|(parent, conditions)| {
@@ -167,7 +162,7 @@ fn parents(
         let mut before = written.parents.iter();
         let before = before.find(|it| it.subscription_ref == subscription_ref);
         let before = before.map_or(&[][..], |it| &it.conditions);
-        let folded = Folded::new(conditions, placed, view);
+        let folded = Folded::new(conditions, view);
         RouteParentStatus {
             subscription_ref,
             conditions: folded.conditions(report.generation, before, view.now),
@@ -190,13 +185,9 @@ fn is_served(placed: Option<&Placed>) -> bool {
 }
 
 impl View<'_> {
-    fn placed(&self, kind: Kind, key: &ObjectKey) -> Option<&Placed> {
-        self.placements.of(kind).get(key)
-    }
-
-    /// Whether every living receiver has loaded an entry.
-    fn programmed(&self, placed: Option<&Placed>) -> compile::Condition {
-        let Some(placed) = placed else {
+    /// Whether every living receiver has loaded the entry.
+    fn programmed(&self) -> compile::Condition {
+        let Some(placed) = self.placed else {
             return no(reason::PENDING, "it is not part of the snapshot yet");
         };
         if let Some(full) = placed.full {
@@ -222,7 +213,7 @@ impl View<'_> {
             self.fleet
                 .live
                 .iter()
-                .filter(|it| !has_loaded(it, placed, self.placements))
+                .filter(|it| !has_loaded(it, placed, self.layout))
         };
         if late().next().is_none() {
             return compile::Condition {
@@ -231,7 +222,7 @@ impl View<'_> {
                 message: String::new(),
             };
         }
-        let format = self.placements.format;
+        let format = self.layout.format;
         match late().find(|it| !reads(it, format)) {
             Some(report) if report.formats.iter().all(|it| *it < format) => no(
                 reason::RECEIVER_TOO_OLD,
@@ -257,10 +248,10 @@ impl View<'_> {
 fn has_loaded(
     report: &hookswitch_crds::receiver_lease::Report,
     placed: &Placed,
-    placements: &Placements,
+    layout: Layout,
 ) -> bool {
     // A list of another length is of another number of shards.
-    let same_count = u32::try_from(report.loaded.len()) == Ok(placements.count);
+    let same_count = u32::try_from(report.loaded.len()) == Ok(layout.count);
     let mut shards = placed
         .shards
         .iter()
@@ -276,7 +267,7 @@ fn has_loaded(
 struct Folded<'a>([(&'static str, Cow<'a, compile::Condition>); 3]);
 
 impl<'a> Folded<'a> {
-    fn new(conditions: &'a Conditions, placed: Option<&Placed>, view: View<'_>) -> Self {
+    fn new(conditions: &'a Conditions, view: View<'_>) -> Self {
         let Conditions {
             accepted,
             resolved_refs,
@@ -284,7 +275,7 @@ impl<'a> Folded<'a> {
         } = conditions;
         let programmed = match programmed {
             Some(decided) => Cow::Borrowed(decided),
-            None => Cow::Owned(view.programmed(placed)),
+            None => Cow::Owned(view.programmed()),
         };
         Self([
             (ACCEPTED, Cow::Borrowed(accepted)),

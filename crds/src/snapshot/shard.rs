@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{FORMAT, Origin, Route, Snapshot, Subscription};
+use super::{FORMAT, Route, Snapshot, Subscription};
 use crate::key::ObjectKey;
 
 /// The formats that this build reads: its own, and the one before.
@@ -107,9 +107,9 @@ pub struct View<'a> {
     #[serde(rename = "shards")]
     pub count: u32,
     /// Sorted by key.
-    pub subscriptions: Vec<&'a Subscription>,
+    pub subscriptions: Vec<&'a Arc<Subscription>>,
     /// Sorted by key.
-    pub routes: Vec<&'a Route>,
+    pub routes: Vec<&'a Arc<Route>>,
 }
 
 impl Shard {
@@ -146,14 +146,6 @@ impl Shard {
             &it.origin.key
         });
     }
-
-    /// The origins of its entries.
-    pub fn origins(&self) -> impl Iterator<Item = (Kind, &Origin)> {
-        origins(
-            self.subscriptions.iter().map(Arc::as_ref),
-            self.routes.iter().map(Arc::as_ref),
-        )
-    }
 }
 
 impl View<'_> {
@@ -167,14 +159,6 @@ impl View<'_> {
         zstd::bulk::compress(&Zeroizing::new(json), LEVEL)
             .map_err(|error| unwritable(error.to_string()))
     }
-
-    /// The origins of its entries.
-    pub fn origins(&self) -> impl Iterator<Item = (Kind, &Origin)> {
-        origins(
-            self.subscriptions.iter().copied(),
-            self.routes.iter().copied(),
-        )
-    }
 }
 
 /// Replaces each entry by the earlier one where they are the same; both are sorted.
@@ -187,25 +171,6 @@ fn share<T: PartialEq>(entries: &mut [Arc<T>], earlier: &[Arc<T>], key: impl Fn(
             *entry = Arc::clone(before);
         }
     }
-}
-
-/// What an entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// Of a `WebhookSubscription`.
-    Subscription,
-    /// Of an `EventRoute`.
-    Route,
-}
-
-fn origins<'a>(
-    subscriptions: impl IntoIterator<Item = &'a Subscription>,
-    routes: impl IntoIterator<Item = &'a Route>,
-) -> impl Iterator<Item = (Kind, &'a Origin)> {
-    let subscriptions = subscriptions.into_iter();
-    let subscriptions = subscriptions.map(|it| (Kind::Subscription, &it.origin));
-    let routes = routes.into_iter().map(|it| (Kind::Route, &it.origin));
-    subscriptions.chain(routes)
 }
 
 /// The shard of a name: the same in every version and on every machine.

@@ -208,7 +208,7 @@ fn a_shard_that_is_full_keeps_its_content_and_the_others_go_on() {
     after.routes = vec![route("r", 2, &["a", &other]).into()];
     let second = plan(&stored, after.clone(), layout(2)).unwrap();
     assert_eq!(indices(&second), [there]);
-    let placed = |name: &str| &second.placed.of(Kind::Subscription)[&key(name)];
+    let placed = |name: &str| &second.placed.subscriptions[&key(name)];
     assert_eq!(
         placed("a").full,
         Some(Full { serving: Some(1) }),
@@ -218,7 +218,7 @@ fn a_shard_that_is_full_keeps_its_content_and_the_others_go_on() {
     assert_eq!(placed(&other).full, None);
     assert_eq!(placed(&other).since, 2);
     assert_eq!(
-        second.placed.of(Kind::Route)[&key("r")].full,
+        second.placed.routes[&key("r")].full,
         Some(Full { serving: Some(1) })
     );
 
@@ -261,7 +261,7 @@ fn more_shards_make_room_and_shard_0_is_written_last() {
     assert!(full.is_empty());
     assert_eq!(full.snapshot, stored.snapshot);
     assert_eq!(
-        full.placed.of(Kind::Subscription)[&key("b")].full,
+        full.placed.subscriptions[&key("b")].full,
         Some(Full { serving: None })
     );
 
@@ -287,7 +287,7 @@ fn the_first_content_that_does_not_fit_leaves_an_empty_shard_for_the_others() {
     assert_eq!(indices(&first), [0]);
     assert!(first.snapshot.subscriptions.is_empty());
     assert_eq!(
-        first.placed.of(Kind::Subscription)[&key("a")].full,
+        first.placed.subscriptions[&key("a")].full,
         Some(Full { serving: None })
     );
 }

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 
 use super::{Change, references};
 use crate::compile::{Kind, Unreadable, Written};
+use crate::walk::Walk;
 
 /// A kind of object that is compiled.
 pub trait Watched: HasSpec<Spec: Serialize + DeserializeOwned> {
@@ -105,10 +106,16 @@ impl<K: Watched> Entries<K> {
         self.0.len() != before
     }
 
-    /// Whether it knows the spec that an entry of the snapshot was made of, and so its references.
-    pub(super) fn has(&self, origin: &Origin) -> bool {
-        let known = self.0.get(&origin.key);
-        known.is_some_and(|it| it.uid == origin.uid && it.generation == origin.generation)
+    /// The entries of a snapshot, sorted by name, whose specs it does not know, nor so their references.
+    pub(super) fn unknown<'a>(
+        &self,
+        origins: impl Iterator<Item = &'a Origin>,
+    ) -> impl Iterator<Item = &'a Origin> {
+        let mut known = Walk::of(&self.0);
+        origins.filter(move |origin| {
+            let known = known.find(&origin.key);
+            known.is_none_or(|it| it.uid != origin.uid || it.generation != origin.generation)
+        })
     }
 
     pub(super) fn references(&self) -> impl Iterator<Item = &ObjectKey> {

@@ -5,19 +5,22 @@
 //! - What is left out of `open` is as it should be and programmed: it stays so for as long as nothing is compiled,
 //!   no other hand writes statuses, and receivers only load more.
 
-use std::collections::{HashMap, btree_map};
-use std::iter::Peekable;
+use std::collections::HashMap;
 
 use hookswitch_crds::event_route::EventRoute;
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::subscription::WebhookSubscription;
+use jiff::Timestamp;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::{Draft, Transition, View, is_programmed};
+use crate::apply::Placed;
 use crate::compile::{EventRouteReport, Kind, WebhookSubscriptionReport};
 use crate::index::{Entry, Index};
+use crate::receivers::Fleet;
 use crate::reconcile::Outcome;
+use crate::walk::Walk;
 
 /// How many are written before all are looked at again.
 const BATCH: usize = 64;
@@ -35,7 +38,8 @@ pub(super) struct Write {
 /// The statuses that are written next.
 pub(super) struct Batch<'a> {
     outcome: &'a Outcome,
-    view: View<'a>,
+    fleet: &'a Fleet,
+    now: Timestamp,
     resting: &'a HashMap<Id, Instant>,
     urgent: Vec<Write>,
     others: Vec<Write>,
@@ -46,12 +50,13 @@ pub(super) struct Batch<'a> {
 impl<'a> Batch<'a> {
     pub(super) fn new(
         outcome: &'a Outcome,
-        view: View<'a>,
+        (fleet, now): (&'a Fleet, Timestamp),
         resting: &'a HashMap<Id, Instant>,
     ) -> Self {
         Self {
             outcome,
-            view,
+            fleet,
+            now,
             resting,
             urgent: Vec::new(),
             others: Vec::new(),
@@ -64,9 +69,11 @@ impl<'a> Batch<'a> {
         &mut self,
         entries: impl Iterator<Item = (&'b ObjectKey, &'b Entry<WebhookSubscription>)>,
     ) {
-        let mut reports = Walk(self.outcome.subscriptions.iter().peekable());
+        let outcome = self.outcome;
+        let mut reports = Walk::of(&outcome.subscriptions);
+        let mut placed = Walk::of(&outcome.placements.subscriptions);
         for (key, entry) in entries {
-            self.subscription(key, entry, reports.find(key));
+            self.subscription(key, entry, reports.find(key), placed.find(key));
         }
     }
 
@@ -75,25 +82,45 @@ impl<'a> Batch<'a> {
         &mut self,
         entries: impl Iterator<Item = (&'b ObjectKey, &'b Entry<EventRoute>)>,
     ) {
-        let mut reports = Walk(self.outcome.routes.iter().peekable());
+        let outcome = self.outcome;
+        let mut reports = Walk::of(&outcome.routes);
+        let mut placed = Walk::of(&outcome.placements.routes);
         for (key, entry) in entries {
-            self.route(key, entry, reports.find(key));
+            self.route(key, entry, reports.find(key), placed.find(key));
         }
     }
 
     /// Looks at one object.
     pub(super) fn one(&mut self, index: &Index, (kind, key): &Id) {
+        let Outcome {
+            subscriptions,
+            routes,
+            placements,
+        } = self.outcome;
         match kind {
             Kind::WebhookSubscription => {
                 if let Some(entry) = index.subscription_status(key) {
-                    self.subscription(key, entry, self.outcome.subscriptions.get(key));
+                    let placed = placements.subscriptions.get(key);
+                    self.subscription(key, entry, subscriptions.get(key), placed);
                 }
             }
             Kind::EventRoute => {
                 if let Some(entry) = index.route_status(key) {
-                    self.route(key, entry, self.outcome.routes.get(key));
+                    self.route(key, entry, routes.get(key), placements.routes.get(key));
                 }
             }
+        }
+    }
+
+    fn view<'b>(&self, placed: Option<&'b Placed>) -> View<'b>
+    where
+        'a: 'b,
+    {
+        View {
+            placed,
+            layout: self.outcome.placements.layout,
+            fleet: self.fleet,
+            now: self.now,
         }
     }
 
@@ -102,8 +129,9 @@ impl<'a> Batch<'a> {
         key: &ObjectKey,
         entry: &Entry<WebhookSubscription>,
         report: Option<&WebhookSubscriptionReport>,
+        placed: Option<&Placed>,
     ) {
-        let view = self.view;
+        let view = self.view(placed);
         // Of a spec that came since, the next compile tells.
         if let Some(report) = report.filter(|it| it.generation == entry.generation) {
             let status = &entry.status;
@@ -114,7 +142,7 @@ impl<'a> Batch<'a> {
                 key,
                 &entry.uid,
                 (urgent, is_done),
-                || super::subscription(key, report, status, view),
+                || super::subscription(report, status, view),
             );
         }
     }
@@ -124,8 +152,9 @@ impl<'a> Batch<'a> {
         key: &ObjectKey,
         entry: &Entry<EventRoute>,
         report: Option<&EventRouteReport>,
+        placed: Option<&Placed>,
     ) {
-        let view = self.view;
+        let view = self.view(placed);
         if let Some(report) = report.filter(|it| it.generation == entry.generation) {
             let status = &entry.status;
             let urgent = status.observed_generation != Some(report.generation);
@@ -192,38 +221,21 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Looks reports up in their order, which costs one step each.
-struct Walk<'a, R>(Peekable<btree_map::Iter<'a, ObjectKey, R>>);
-
-impl<'a, R> Walk<'a, R> {
-    fn find(&mut self, key: &ObjectKey) -> Option<&'a R> {
-        while self.0.next_if(|(next, _)| *next < key).is_some() {}
-        self.0
-            .next_if(|(next, _)| *next == key)
-            .map(|(_, report)| report)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use serde_json::json;
 
-    use super::super::tests::{NOW, accepted, fleet, key, placements};
+    use super::super::tests::{NOW, accepted, fleet, key, layout, placed};
     use super::*;
-    use crate::receivers::Fleet;
+    use crate::apply::Placements;
 
     /// Looks at the one object that there is, and writes what is due; tells how many writes that were, and whether
     /// it has to be looked at again.
     fn look(index: &mut Index, outcome: &Outcome, fleet: &Fleet) -> (usize, bool) {
-        let view = View {
-            placements: &outcome.placements,
-            fleet,
-            now: NOW.parse().unwrap(),
-        };
         let resting = HashMap::new();
-        let mut batch = Batch::new(outcome, view, &resting);
+        let mut batch = Batch::new(outcome, (fleet, NOW.parse().unwrap()), &resting);
         batch.subscriptions(index.subscription_statuses());
         let (writes, open) = batch.done();
         for write in &writes {
@@ -249,7 +261,11 @@ mod tests {
         let outcome = Outcome {
             subscriptions: BTreeMap::from([(key(), accepted(1, 7))]),
             routes: BTreeMap::new(),
-            placements: placements(&[0], 1, 7, None),
+            placements: Placements {
+                layout: layout(1),
+                subscriptions: BTreeMap::from([(key(), placed(&[0], 7, None))]),
+                routes: BTreeMap::new(),
+            },
         };
         let mut look = |loaded: &[&[u64]]| look(&mut index, &outcome, &fleet(loaded));
         assert_eq!(look(&[&[6], &[6]]), (1, true), "it is pending");

@@ -23,8 +23,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::Transition;
 use super::batch::{Batch, Id, Write};
-use super::{Transition, View};
 use crate::compile::Kind;
 use crate::index::Shared;
 use crate::lease::Leadership;
@@ -196,12 +196,7 @@ impl Writer {
         }
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
-        let view = View {
-            placements: &outcome.placements,
-            fleet: &fleet,
-            now: clock::now(),
-        };
-        let mut batch = Batch::new(&outcome, view, &self.resting);
+        let mut batch = Batch::new(&outcome, (&fleet, clock::now()), &self.resting);
         self.options.index.with(|index| match &self.open {
             None => {
                 batch.subscriptions(index.subscription_statuses());

@@ -33,17 +33,28 @@ pub(super) fn accepted(generation: i64, since: u64) -> WebhookSubscriptionReport
     }
 }
 
-pub(super) fn placements(shards: &[u32], count: u32, since: u64, full: Option<Full>) -> Placements {
-    let placed = Placed {
+pub(super) fn placed(shards: &[u32], since: u64, full: Option<Full>) -> Placed {
+    Placed {
         shards: shards.to_vec(),
         since,
         full,
-    };
-    Placements {
+    }
+}
+
+pub(super) fn layout(count: u32) -> Layout {
+    Layout {
         count,
         format: FORMAT,
-        subscriptions: BTreeMap::from([(key(), placed.clone())]),
-        routes: BTreeMap::from([(key(), placed)]),
+    }
+}
+
+/// What is seen at [`NOW`] of an entry that one of `count` shards holds.
+fn view<'a>(placed: &'a Placed, count: u32, fleet: &'a Fleet) -> View<'a> {
+    View {
+        placed: Some(placed),
+        layout: layout(count),
+        fleet,
+        now: NOW.parse().unwrap(),
     }
 }
 
@@ -60,17 +71,11 @@ fn told<'a>(conditions: &'a [Condition], type_: &str) -> (&'a str, &'a str) {
     (&condition.reason, &condition.status)
 }
 
-fn programmed(placements: &Placements, fleet: &Fleet) -> (String, bool) {
-    let view = View {
-        placements,
-        fleet,
-        now: NOW.parse().unwrap(),
-    };
+fn programmed(placed: &Placed, count: u32, fleet: &Fleet) -> (String, bool) {
     let draft = subscription(
-        &key(),
         &accepted(3, 7),
         &WebhookSubscriptionStatus::default(),
-        view,
+        view(placed, count, fleet),
     );
     let status = draft.unwrap().status;
     let (reason, status) = told(&status.conditions, PROGRAMMED);
@@ -79,7 +84,7 @@ fn programmed(placements: &Placements, fleet: &Fleet) -> (String, bool) {
 
 #[test]
 fn programmed_means_that_every_live_receiver_has_loaded_it() {
-    let one = placements(&[0], 1, 7, None);
+    let one = placed(&[0], 7, None);
     for (loaded, reason, holds) in [
         (&[][..], "NoReceivers", false),
         (&[&[7_u64][..]], "Programmed", true),
@@ -91,7 +96,7 @@ fn programmed_means_that_every_live_receiver_has_loaded_it() {
         // Of another number of shards.
         (&[&[9, 9]], "Pending", false),
     ] {
-        let found = programmed(&one, &fleet(loaded));
+        let found = programmed(&one, 1, &fleet(loaded));
         assert_eq!(found, (reason.to_owned(), holds), "{loaded:?}");
     }
 }
@@ -104,14 +109,14 @@ fn only_the_shards_that_hold_it_count() {
         (&[0, 1], &[7, 1], false),
         (&[0, 1], &[7, 7], true),
     ] {
-        let found = programmed(&placements(shards, 2, 7, None), &fleet(&[loaded]));
+        let found = programmed(&placed(shards, 7, None), 2, &fleet(&[loaded]));
         assert_eq!(found.1, holds, "{shards:?} {loaded:?}");
     }
 }
 
 #[test]
 fn versions_that_do_not_fit_are_told_apart() {
-    let one = placements(&[0], 1, 7, None);
+    let one = placed(&[0], 7, None);
     let speaking = |formats: &[u32], loaded| Fleet {
         live: vec![Report {
             loaded: vec![loaded],
@@ -120,15 +125,15 @@ fn versions_that_do_not_fit_are_told_apart() {
         greatest: 0,
     };
     assert_eq!(
-        programmed(&one, &speaking(&[FORMAT - 1], 6)).0,
+        programmed(&one, 1, &speaking(&[FORMAT - 1], 6)).0,
         "ReceiverTooOld"
     );
     assert_eq!(
-        programmed(&one, &speaking(&[FORMAT - 1], 7)).0,
+        programmed(&one, 1, &speaking(&[FORMAT - 1], 7)).0,
         "Programmed",
         "it has loaded it before"
     );
-    let (reason, _) = programmed(&one, &speaking(&[FORMAT + 1, FORMAT + 2], 6));
+    let (reason, _) = programmed(&one, 1, &speaking(&[FORMAT + 1, FORMAT + 2], 6));
     assert_eq!(reason, "Pending", "it is the operator that is old");
 }
 
@@ -136,14 +141,9 @@ fn versions_that_do_not_fit_are_told_apart() {
 fn what_found_no_room_says_so_and_what_is_served_instead() {
     let fleet = fleet(&[&[9]]);
     for (kept, generation) in [(Some(2), Some(2)), (None, None)] {
-        let full = placements(&[0], 1, 7, Some(Full { serving: kept }));
-        let view = View {
-            placements: &full,
-            fleet: &fleet,
-            now: NOW.parse().unwrap(),
-        };
+        let full = placed(&[0], 7, Some(Full { serving: kept }));
         let written = WebhookSubscriptionStatus::default();
-        let draft = subscription(&key(), &accepted(3, 7), &written, view).unwrap();
+        let draft = subscription(&accepted(3, 7), &written, view(&full, 1, &fleet)).unwrap();
         assert_eq!(
             told(&draft.status.conditions, PROGRAMMED),
             ("SnapshotFull", "False")
@@ -162,15 +162,10 @@ fn what_the_compiler_decides_receivers_do_not() {
     });
     report.conditions.accepted = no(reason::INVALID_EXPRESSION, "spec.x: no");
     report.conditions.programmed = Some(no(reason::LAST_GOOD_KEPT, "generation 3 is served"));
-    let placements = placements(&[0], 1, 7, None);
-    let view = View {
-        placements: &placements,
-        fleet: &fleet(&[&[9]]),
-        now: NOW.parse().unwrap(),
-    };
-    let status = subscription(&key(), &report, &WebhookSubscriptionStatus::default(), view)
-        .unwrap()
-        .status;
+    let (placed, fleet) = (placed(&[0], 7, None), fleet(&[&[9]]));
+    let written = WebhookSubscriptionStatus::default();
+    let draft = subscription(&report, &written, view(&placed, 1, &fleet));
+    let status = draft.unwrap().status;
     assert_eq!(
         told(&status.conditions, ACCEPTED),
         ("InvalidExpression", "False")
@@ -185,14 +180,15 @@ fn what_the_compiler_decides_receivers_do_not() {
 
 #[test]
 fn what_stands_there_already_is_not_written() {
-    let placements = placements(&[0], 1, 7, None);
+    let placed = placed(&[0], 7, None);
     let at = |now: &str, loaded: u64, written: &WebhookSubscriptionStatus| {
+        let fleet = fleet(&[&[loaded]]);
+        let now = now.parse().unwrap();
         let view = View {
-            placements: &placements,
-            fleet: &fleet(&[&[loaded]]),
-            now: now.parse().unwrap(),
+            now,
+            ..view(&placed, 1, &fleet)
         };
-        subscription(&key(), &accepted(3, 7), written, view)
+        subscription(&accepted(3, 7), written, view)
     };
     let first = at(NOW, 6, &WebhookSubscriptionStatus::default()).unwrap();
     let told: Vec<&str> = first.transitions.iter().map(|it| it.condition).collect();
@@ -254,12 +250,8 @@ fn a_route_tells_of_each_subscription_that_it_names() {
         ]),
         problems: Vec::new(),
     };
-    let placements = placements(&[0], 1, 7, None);
-    let view = View {
-        placements: &placements,
-        fleet: &fleet(&[&[7]]),
-        now: NOW.parse().unwrap(),
-    };
+    let (placed, fleet) = (placed(&[0], 7, None), fleet(&[&[7]]));
+    let view = view(&placed, 1, &fleet);
     let status = route(&key(), &report, &EventRouteStatus::default(), view)
         .unwrap()
         .status;
