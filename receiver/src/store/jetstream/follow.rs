@@ -61,8 +61,11 @@ pub(super) async fn run(parts: Arc<Parts>) {
                 None
             }
             Ended::Lost(why) => {
-                let since = *lost_since.get_or_insert_with(Instant::now);
-                tracing::warn!(why, "the log can't be followed; will look again");
+                // Told once, as it is looked at several times a second.
+                let since = *lost_since.get_or_insert_with(|| {
+                    tracing::warn!(why, "the log can't be followed; will look again");
+                    Instant::now()
+                });
                 Some(why).filter(|_| since.elapsed() >= sure)
             }
             Ended::Stop(why) => Some(why),
