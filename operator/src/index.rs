@@ -30,6 +30,7 @@ use hookswitch_crds::subscription::{WebhookSubscription, WebhookSubscriptionStat
 use kube::api::DynamicObject;
 
 use crate::compile::{Kind, Objects, Unreadable};
+use crate::standing;
 
 mod entries;
 mod references;
@@ -304,11 +305,13 @@ pub struct Wanted {
 
 impl Watched for WebhookSubscription {
     type Status = WebhookSubscriptionStatus;
+    type Standing = standing::Subscription;
     const KIND: Kind = Kind::WebhookSubscription;
 }
 
 impl Watched for EventRoute {
     type Status = EventRouteStatus;
+    type Standing = standing::Route;
     const KIND: Kind = Kind::EventRoute;
 }
 

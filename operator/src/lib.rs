@@ -23,6 +23,7 @@ pub mod receivers;
 pub mod reconcile;
 pub mod retry;
 pub mod run;
+pub mod standing;
 pub mod status;
 mod walk;
 pub mod watch;

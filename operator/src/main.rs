@@ -7,7 +7,8 @@ use hookswitch_operator::options::Args;
 use hookswitch_operator::{log, run};
 use tokio_util::sync::CancellationToken;
 
-/// It holds ten thousand objects in less memory than glibc's, and musl's own has one lock for all threads.
+/// The images are built with musl, whose own allocator has one lock for all threads.
+#[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

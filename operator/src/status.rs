@@ -12,9 +12,8 @@
 //! - Conditions of others are left alone.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use hookswitch_crds::condition::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, reason, status};
+use hookswitch_crds::condition::{reason, status};
 use hookswitch_crds::event_route::{EventRouteStatus, RouteParentStatus, SubscriptionRef};
 use hookswitch_crds::key::ObjectKey;
 use hookswitch_crds::snapshot::FORMAT;
@@ -25,6 +24,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::apply::{Full, Layout, Placed};
 use crate::compile::{self, Conditions, EventRouteReport, Serving, WebhookSubscriptionReport};
 use crate::receivers::{Fleet, reads};
+use crate::standing::{self, TYPES};
 
 mod batch;
 pub mod patch;
@@ -67,14 +67,14 @@ pub struct Draft<Status> {
 #[must_use]
 pub fn subscription(
     report: &WebhookSubscriptionReport,
-    written: &WebhookSubscriptionStatus,
+    written: &standing::Subscription,
     view: View<'_>,
 ) -> Option<Draft<WebhookSubscriptionStatus>> {
     let folded = Folded::new(&report.conditions, view);
     let serving = serving(report.serving, view.placed);
     let url = report.url.as_ref().filter(|_| is_served(view.placed));
     let attached_routes = Some(i32::try_from(report.attached_routes).unwrap_or(i32::MAX));
-    let WebhookSubscriptionStatus {
+    let standing::Subscription {
         observed_generation,
         serving_generation,
         url: written_url,
@@ -83,7 +83,7 @@ pub fn subscription(
     } = written;
     let stands = *observed_generation == Some(report.generation)
         && *serving_generation == serving
-        && written_url.as_ref() == url
+        && written_url.as_deref() == url.map(String::as_str)
         && *written_routes == attached_routes
         && folded.stand(report.generation, conditions);
     (!stands).then(|| Draft {
@@ -103,12 +103,12 @@ pub fn subscription(
 pub fn route(
     key: &ObjectKey,
     report: &EventRouteReport,
-    written: &EventRouteStatus,
+    written: &standing::Route,
     view: View<'_>,
 ) -> Option<Draft<EventRouteStatus>> {
     let folded = Folded::new(&report.conditions, view);
     let serving = serving(report.serving, view.placed);
-    let EventRouteStatus {
+    let standing::Route {
         observed_generation,
         serving_generation,
         parents: written_parents,
@@ -123,7 +123,7 @@ pub fn route(
         status: EventRouteStatus {
             observed_generation: Some(report.generation),
             serving_generation: serving,
-            parents: parents(key, report, written, view),
+            parents: parents(key, report, written_parents, view),
             conditions: folded.conditions(report.generation, conditions, view.now),
         },
     })
@@ -133,16 +133,13 @@ pub fn route(
 fn parents_stand(
     key: &ObjectKey,
     report: &EventRouteReport,
-    written: &[RouteParentStatus],
+    written: &[standing::Parent],
     view: View<'_>,
 ) -> bool {
     let mut pairs = report.parents.iter().zip(written);
     report.parents.len() == written.len()
         && pairs.all(|((parent, conditions), written)| {
-            let SubscriptionRef { name, namespace } = &written.subscription_ref;
-            let elsewhere = Some(&parent.namespace).filter(|it| **it != key.namespace);
-            *name == parent.name
-                && namespace.as_ref() == elsewhere
+            is_of(written, parent, key)
                 && Folded::new(conditions, view).stand(report.generation, &written.conditions)
         })
 }
@@ -150,25 +147,33 @@ fn parents_stand(
 fn parents(
     key: &ObjectKey,
     report: &EventRouteReport,
-    written: &EventRouteStatus,
+    written: &[standing::Parent],
     view: View<'_>,
 ) -> Vec<RouteParentStatus> {
+    let none = standing::Conditions::default();
     let parents = report.parents.iter().map(|(parent, conditions)| {
-        let namespace = Some(parent.namespace.clone());
-        let subscription_ref = SubscriptionRef {
-            name: parent.name.clone(),
-            namespace: namespace.filter(|namespace| *namespace != key.namespace),
-        };
-        let mut before = written.parents.iter();
-        let before = before.find(|it| it.subscription_ref == subscription_ref);
-        let before = before.map_or(&[][..], |it| &it.conditions);
+        let before = written.iter().find(|it| is_of(it, parent, key));
+        let before = before.map_or(&none, |it| &it.conditions);
         let folded = Folded::new(conditions, view);
         RouteParentStatus {
-            subscription_ref,
+            subscription_ref: SubscriptionRef {
+                name: parent.name.clone(),
+                namespace: elsewhere(parent, key).map(str::to_owned),
+            },
             conditions: folded.conditions(report.generation, before, view.now),
         }
     });
     parents.collect()
+}
+
+/// Whether what is written in a route's status is of that parent.
+fn is_of(written: &standing::Parent, parent: &ObjectKey, route: &ObjectKey) -> bool {
+    *written.name == *parent.name && written.namespace.as_deref() == elsewhere(parent, route)
+}
+
+/// A parent's namespace, where it is not the route's own.
+fn elsewhere<'a>(parent: &'a ObjectKey, route: &ObjectKey) -> Option<&'a str> {
+    Some(parent.namespace.as_str()).filter(|it| *it != route.namespace)
 }
 
 /// The generation that receivers serve.
@@ -264,7 +269,7 @@ fn has_loaded(
 }
 
 /// An object's conditions with the receivers' part in them.
-struct Folded<'a>([(&'static str, Cow<'a, compile::Condition>); 3]);
+struct Folded<'a>([Cow<'a, compile::Condition>; TYPES.len()]);
 
 impl<'a> Folded<'a> {
     fn new(conditions: &'a Conditions, view: View<'_>) -> Self {
@@ -278,40 +283,45 @@ impl<'a> Folded<'a> {
             None => Cow::Owned(view.programmed()),
         };
         Self([
-            (ACCEPTED, Cow::Borrowed(accepted)),
-            (RESOLVED_REFS, Cow::Borrowed(resolved_refs)),
-            (PROGRAMMED, programmed),
+            Cow::Borrowed(accepted),
+            Cow::Borrowed(resolved_refs),
+            programmed,
         ])
     }
 
     /// Whether they are written already. It is asked of every object at every change, so nothing is made
     /// for it.
-    fn stand(&self, generation: i64, written: &[Condition]) -> bool {
-        self.0.iter().all(|(type_, condition)| {
-            let before = written.iter().find(|it| it.type_ == *type_);
-            before.is_some_and(|before| {
-                before.observed_generation == Some(generation)
-                    && before.status == word(condition.status)
-                    && before.reason == condition.reason
-                    && before.message == bounded(&condition.message)
+    fn stand(&self, generation: i64, written: &standing::Conditions) -> bool {
+        self.0
+            .iter()
+            .zip(written.iter())
+            .all(|(condition, before)| {
+                before.is_some_and(|before| {
+                    before.observed_generation == Some(generation)
+                        && before.status == Some(condition.status)
+                        && *before.reason == *condition.reason
+                        && *before.message == *bounded(&condition.message)
+                })
             })
-        })
     }
 
-    fn conditions(&self, generation: i64, written: &[Condition], now: Timestamp) -> Vec<Condition> {
-        let written = by_type(written);
-        let conditions = self.0.iter().map(|(type_, condition)| {
-            let status = word(condition.status);
-            let before = written.get(type_).filter(|before| before.status == status);
+    fn conditions(
+        &self,
+        generation: i64,
+        written: &standing::Conditions,
+        now: Timestamp,
+    ) -> Vec<Condition> {
+        let conditions = TYPES.iter().zip(&self.0).zip(written.iter());
+        let conditions = conditions.map(|((type_, condition), before)| {
+            let before = before.filter(|before| before.status == Some(condition.status));
             Condition {
                 type_: (*type_).to_owned(),
-                status: status.to_owned(),
+                status: word(condition.status).to_owned(),
                 reason: condition.reason.to_owned(),
                 message: bounded(&condition.message).to_owned(),
                 observed_generation: Some(generation),
-                last_transition_time: before.map_or_else(
-                    || Time(whole_seconds(now)),
-                    |it| it.last_transition_time.clone(),
+                last_transition_time: Time(
+                    before.map_or_else(|| whole_seconds(now), |it| it.last_transition_time),
                 ),
             }
         });
@@ -320,34 +330,20 @@ impl<'a> Folded<'a> {
 
     /// The conditions whose status or reason is another than was written. One that is true from the start is
     /// none: of an object that is as it should be, only that it is programmed is told.
-    fn transitions(&self, written: &[Condition]) -> Vec<Transition> {
-        let written = by_type(written);
-        let changed = self.0.iter().filter(|(type_, now)| {
-            let before = written.get(type_);
+    fn transitions(&self, written: &standing::Conditions) -> Vec<Transition> {
+        let conditions = TYPES.iter().zip(&self.0).zip(written.iter());
+        let changed = conditions.filter(|((_, now), before)| {
             before.map_or(!now.status, |before| {
-                before.reason != now.reason || (before.status == status::TRUE) != now.status
+                *before.reason != *now.reason || before.status != Some(now.status)
             })
         });
         changed
-            .map(|(condition, now)| Transition {
+            .map(|((condition, now), _)| Transition {
                 condition,
                 now: now.clone().into_owned(),
             })
             .collect()
     }
-}
-
-/// Whether an object's status says that every receiver serves it.
-fn is_programmed(conditions: &[Condition]) -> bool {
-    let mut conditions = conditions.iter();
-    conditions.any(|it| it.type_ == PROGRAMMED && it.status == status::TRUE)
-}
-
-fn by_type(conditions: &[Condition]) -> BTreeMap<&str, &Condition> {
-    conditions
-        .iter()
-        .map(|it| (it.type_.as_str(), it))
-        .collect()
 }
 
 /// As a condition's status is written.

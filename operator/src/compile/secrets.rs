@@ -37,13 +37,16 @@ type All = BTreeMap<ObjectKey, Arc<SecretData>>;
 
 /// The Secrets that a spec looked for, by name, each with what was found.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Lookups(RefCell<Vec<(String, Option<Arc<SecretData>>)>>);
+pub(super) struct Lookups(RefCell<Box<[Lookup]>>);
+
+/// A Secret's name, and what was found.
+type Lookup = (Box<str>, Option<Arc<SecretData>>);
 
 impl Lookups {
     /// Whether each of them would find the same now.
     pub(super) fn hold(&self, all: &All, namespace: &str) -> bool {
         self.0.borrow().iter().all(|(name, found)| {
-            let now = all.get(&ObjectKey::new(namespace, name.as_str()));
+            let now = all.get(&ObjectKey::new(namespace, &**name));
             match (found, now) {
                 (None, None) => true,
                 (Some(found), Some(now)) => Arc::ptr_eq(found, now) || found == now,
@@ -53,9 +56,13 @@ impl Lookups {
     }
 
     fn note(&self, name: &str, found: Option<&Arc<SecretData>>) {
+        // They are few, and kept for as long as the object is: no room is left for more.
         let mut noted = self.0.borrow_mut();
-        if noted.iter().all(|(known, _)| known != name) {
-            noted.push((name.to_owned(), found.cloned()));
+        if noted.iter().all(|(known, _)| **known != *name) {
+            let mut all = std::mem::take(&mut *noted).into_vec();
+            all.reserve_exact(1);
+            all.push((name.into(), found.cloned()));
+            *noted = all.into_boxed_slice();
         }
     }
 }

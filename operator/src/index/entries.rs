@@ -18,7 +18,9 @@ use crate::walk::Walk;
 /// A kind of object that is compiled.
 pub trait Watched: HasSpec<Spec: Serialize + DeserializeOwned> {
     /// Its status.
-    type Status: DeserializeOwned + Default + PartialEq + std::fmt::Debug;
+    type Status: DeserializeOwned + Default;
+    /// What is kept of that.
+    type Standing: From<Self::Status> + PartialEq + std::fmt::Debug;
     /// Its kind.
     const KIND: Kind;
 }
@@ -33,16 +35,16 @@ pub struct Entry<K: Watched> {
     /// Its generation.
     pub generation: i64,
     /// Its status; empty where that can't be read, since it is written anew anyway.
-    pub status: K::Status,
+    pub status: K::Standing,
     /// The Secrets that it refers to.
     references: Box<[ObjectKey]>,
     /// The `ConfigMap`s that it refers to.
     config_maps: Box<[ObjectKey]>,
 }
 
-/// The objects of one kind, by name.
+/// The objects of one kind, by name. Boxed, as a map has room for nearly twice what is in it.
 #[derive(Debug)]
-pub(super) struct Entries<K: Watched>(BTreeMap<ObjectKey, Entry<K>>);
+pub(super) struct Entries<K: Watched>(BTreeMap<ObjectKey, Box<Entry<K>>>);
 
 impl<K: Watched> Default for Entries<K> {
     fn default() -> Self {
@@ -60,7 +62,7 @@ impl<K: Watched> Entries<K> {
         let key = key_of(&metadata);
         let uid = metadata.uid.clone().unwrap_or_default();
         let generation = metadata.generation.unwrap_or_default();
-        let status: K::Status = status(&mut data);
+        let status = status::<K>(&mut data);
         if let Some(known) = self.0.get_mut(&key)
             && known.uid == uid
             && known.generation == generation
@@ -83,7 +85,7 @@ impl<K: Watched> Entries<K> {
             references,
             config_maps,
         };
-        self.0.insert(key, entry);
+        self.0.insert(key, Box::new(entry));
         Change::Input
     }
 
@@ -91,7 +93,7 @@ impl<K: Watched> Entries<K> {
     pub(super) fn wrote_status(&mut self, key: &ObjectKey, uid: &str, answer: DynamicObject) {
         if let Some(known) = self.0.get_mut(key).filter(|known| known.uid == uid) {
             let mut data = answer.data;
-            known.status = status(&mut data);
+            known.status = status::<K>(&mut data);
         }
     }
 
@@ -139,17 +141,18 @@ impl<K: Watched> Entries<K> {
     }
 
     pub(super) fn get(&self, key: &ObjectKey) -> Option<&Entry<K>> {
-        self.0.get(key)
+        self.0.get(key).map(Box::as_ref)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Entry<K>)> {
-        self.0.iter()
+        self.0.iter().map(|(key, entry)| (key, entry.as_ref()))
     }
 }
 
-fn status<Status: DeserializeOwned + Default>(data: &mut Json) -> Status {
+fn status<K: Watched>(data: &mut Json) -> K::Standing {
     let status = data.get_mut("status").map(Json::take).unwrap_or_default();
-    serde_json::from_value(status).unwrap_or_default()
+    let status: K::Status = serde_json::from_value(status).unwrap_or_default();
+    status.into()
 }
 
 /// The name of an object in a namespace; a cluster-wide one has an empty namespace.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{Draft, Transition, View, is_programmed};
+use super::{Draft, Transition, View};
 use crate::apply::Placed;
 use crate::compile::{EventRouteReport, Kind, WebhookSubscriptionReport};
 use crate::index::{Entry, Index};
@@ -136,7 +136,7 @@ impl<'a> Batch<'a> {
         if let Some(report) = report.filter(|it| it.generation == entry.generation) {
             let status = &entry.status;
             let urgent = status.observed_generation != Some(report.generation);
-            let is_done = is_programmed(&status.conditions);
+            let is_done = status.conditions.are_programmed();
             self.add(
                 Kind::WebhookSubscription,
                 key,
@@ -158,7 +158,7 @@ impl<'a> Batch<'a> {
         if let Some(report) = report.filter(|it| it.generation == entry.generation) {
             let status = &entry.status;
             let urgent = status.observed_generation != Some(report.generation);
-            let is_done = is_programmed(&status.conditions);
+            let is_done = status.conditions.are_programmed();
             self.add(Kind::EventRoute, key, &entry.uid, (urgent, is_done), || {
                 super::route(key, report, status, view)
             });

@@ -1,3 +1,4 @@
+use hookswitch_crds::condition::{ACCEPTED, PROGRAMMED};
 use hookswitch_crds::receiver_lease::Report;
 
 use super::*;
@@ -74,7 +75,7 @@ fn told<'a>(conditions: &'a [Condition], type_: &str) -> (&'a str, &'a str) {
 fn programmed(placed: &Placed, count: u32, fleet: &Fleet) -> (String, bool) {
     let draft = subscription(
         &accepted(3, 7),
-        &WebhookSubscriptionStatus::default(),
+        &standing::Subscription::default(),
         view(placed, count, fleet),
     );
     let status = draft.unwrap().status;
@@ -142,7 +143,7 @@ fn what_found_no_room_says_so_and_what_is_served_instead() {
     let fleet = fleet(&[&[9]]);
     for (kept, generation) in [(Some(2), Some(2)), (None, None)] {
         let full = placed(&[0], 7, Some(Full { serving: kept }));
-        let written = WebhookSubscriptionStatus::default();
+        let written = standing::Subscription::default();
         let draft = subscription(&accepted(3, 7), &written, view(&full, 1, &fleet)).unwrap();
         assert_eq!(
             told(&draft.status.conditions, PROGRAMMED),
@@ -163,7 +164,7 @@ fn what_the_compiler_decides_receivers_do_not() {
     report.conditions.accepted = no(reason::INVALID_EXPRESSION, "spec.x: no");
     report.conditions.programmed = Some(no(reason::LAST_GOOD_KEPT, "generation 3 is served"));
     let (placed, fleet) = (placed(&[0], 7, None), fleet(&[&[9]]));
-    let written = WebhookSubscriptionStatus::default();
+    let written = standing::Subscription::default();
     let draft = subscription(&report, &written, view(&placed, 1, &fleet));
     let status = draft.unwrap().status;
     assert_eq!(
@@ -181,23 +182,23 @@ fn what_the_compiler_decides_receivers_do_not() {
 #[test]
 fn what_stands_there_already_is_not_written() {
     let placed = placed(&[0], 7, None);
-    let at = |now: &str, loaded: u64, written: &WebhookSubscriptionStatus| {
+    let at = |now: &str, loaded: u64, written: WebhookSubscriptionStatus| {
         let fleet = fleet(&[&[loaded]]);
         let now = now.parse().unwrap();
         let view = View {
             now,
             ..view(&placed, 1, &fleet)
         };
-        subscription(&accepted(3, 7), written, view)
+        subscription(&accepted(3, 7), &written.into(), view)
     };
-    let first = at(NOW, 6, &WebhookSubscriptionStatus::default()).unwrap();
+    let first = at(NOW, 6, WebhookSubscriptionStatus::default()).unwrap();
     let told: Vec<&str> = first.transitions.iter().map(|it| it.condition).collect();
     assert_eq!(
         told,
         [PROGRAMMED],
         "what is true from the start is no change"
     );
-    assert_eq!(at(LATER, 6, &first.status), None);
+    assert_eq!(at(LATER, 6, first.status.clone()), None);
 
     // Others may add conditions, in any order.
     let mut shared = first.status;
@@ -207,9 +208,9 @@ fn what_stands_there_already_is_not_written() {
     };
     shared.conditions.insert(0, theirs);
     shared.conditions.reverse();
-    assert_eq!(at(LATER, 6, &shared), None);
+    assert_eq!(at(LATER, 6, shared.clone()), None);
 
-    let second = at(LATER, 7, &shared).unwrap();
+    let second = at(LATER, 7, shared).unwrap();
     let changed: Vec<&str> = second.transitions.iter().map(|it| it.condition).collect();
     assert_eq!(changed, [PROGRAMMED]);
     for condition in &second.status.conditions {
@@ -252,7 +253,7 @@ fn a_route_tells_of_each_subscription_that_it_names() {
     };
     let (placed, fleet) = (placed(&[0], 7, None), fleet(&[&[7]]));
     let view = view(&placed, 1, &fleet);
-    let status = route(&key(), &report, &EventRouteStatus::default(), view)
+    let status = route(&key(), &report, &standing::Route::default(), view)
         .unwrap()
         .status;
     let [here, there] = status.parents.as_slice() else {
@@ -269,7 +270,7 @@ fn a_route_tells_of_each_subscription_that_it_names() {
         ("NoMatchingSubscription", "False")
     );
     assert_eq!(told(&there.conditions, PROGRAMMED), ("Pending", "False"));
-    assert_eq!(route(&key(), &report, &status, view), None);
+    assert_eq!(route(&key(), &report, &status.clone().into(), view), None);
 }
 
 #[test]
