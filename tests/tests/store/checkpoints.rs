@@ -1,5 +1,6 @@
 //! The log is cut short, and nobody misses what was in it.
 
+use futures::StreamExt as _;
 use hookswitch_receiver::plan::DeadReason;
 use hookswitch_receiver::store::embedded::FILE;
 use hookswitch_receiver::store::jetstream::Settings;
@@ -16,6 +17,29 @@ async fn accept(replica: &Replica, ids: std::ops::Range<u32>) {
         let new = event("a", &id.to_string(), "body", 0);
         replica.store().accept(new).await.unwrap();
     }
+}
+
+/// The checkpoints that there are.
+async fn checkpoints(settings: &Settings) -> Vec<String> {
+    let client = async_nats::connect(&settings.urls[0]).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let bucket = format!("{}-checkpoints", settings.prefix);
+    // Made with the first one.
+    let Ok(bucket) = context.get_object_store(bucket).await else {
+        return Vec::new();
+    };
+    let list = bucket.list().await.unwrap();
+    let mut names: Vec<String> = list.map(|it| it.unwrap().name).collect().await;
+    names.sort();
+    names
+}
+
+/// Waits for the first checkpoint.
+async fn checkpoint(settings: &Settings) {
+    wait::until("a checkpoint", SOON, async || {
+        (!checkpoints(settings).await.is_empty()).then_some(())
+    })
+    .await;
 }
 
 /// The first message that the log holds.
@@ -39,12 +63,19 @@ async fn r17_an_empty_disk_and_an_old_one_begin_with_a_checkpoint() {
     accept(&one, 0..20).await;
     old.close().await;
     accept(&one, 20..200).await;
+    checkpoint(&settings).await;
+    let whole = first(&settings).await;
+    assert!(whole <= 1, "who has no checkpoint may be reading: {whole}");
+    accept(&one, 200..400).await;
     let purged = wait::until("the log to be cut short", SOON, async || {
         let first = first(&settings).await;
         (first > 100).then_some(first)
     })
     .await;
-    accept(&one, 200..230).await;
+    let kept = checkpoints(&settings).await;
+    let oldest = format!("state-{:020}", purged - 1);
+    assert_eq!(kept[0], oldest, "the log goes on from the older of two");
+    accept(&one, 400..430).await;
 
     let empty = Replica::start(&settings).await;
     old.open().await.unwrap();
@@ -113,10 +144,7 @@ async fn r17_a_row_that_is_damaged_everywhere_is_set_aside_for_all() {
     };
     let mut one = damaged(&settings).await;
     accept(&one, 1..200).await;
-    wait::until("the log to be cut short", SOON, async || {
-        (first(&settings).await > 100).then_some(())
-    })
-    .await;
+    checkpoint(&settings).await;
     let due = start_again(&mut one).await;
     assert_eq!((due.ready.len(), due.damaged), (0, 1));
     let other = Replica::start(&settings).await;

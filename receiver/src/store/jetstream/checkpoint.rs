@@ -1,8 +1,11 @@
 //! Checkpoints: copies of a replica, so that nobody needs the whole log, and what is in one can be purged.
 //!
 //! ```text
-//! replica ── VACUUM INTO ──▶ copy at message N ──▶ bucket ──▶ then: purge the log up to N, older copies too
+//! replica ── VACUUM INTO ──▶ copy at message N ──▶ bucket ──▶ then: purge the log up to the copy before, and what is older than that
 //! ```
+//!
+//! The copy before stays, and the log from there on: a receiver that begins with it may be reading them yet. Only
+//! where the log has little room left is all purged that the new copy holds.
 //!
 //! One of the members makes them: the first of the view. Two that do at once, around a change of the view,
 //! purge no more than the older copy or the newer one holds.
@@ -68,15 +71,33 @@ async fn make_if_due(parts: &Parts) -> Result<(), String> {
     let info = connection.info().await?;
     let state = std::fs::metadata(parts.dir.join(FILE)).map_or(0, |file| file.len());
     let (bytes, messages) = connection.settings().checkpoint;
+    let is_due = |log: u64, count: u64| log >= bytes.max(state) || count >= messages;
     let crowded = connection
         .settings()
         .max_bytes
         .is_some_and(|most| info.bytes > most / 2);
-    let due = (info.bytes >= bytes.max(state)) || info.messages >= messages || crowded;
-    if due { make(parts).await } else { Ok(()) }
+    if !crowded && !is_due(info.bytes, info.messages) {
+        return Ok(());
+    }
+    // A part of the log is in a copy already.
+    let bucket = connection.checkpoints().await?;
+    let copies = names(&bucket).await?;
+    let copied = copies.last().and_then(|name| place_of(name)).unwrap_or(0);
+    let count = info.last.saturating_sub(copied).min(info.messages);
+    let share = u128::from(info.bytes) * u128::from(count) / u128::from(info.messages.max(1));
+    let log = u64::try_from(share).unwrap_or(u64::MAX);
+    if crowded || is_due(log, count) {
+        let name = make(parts, &bucket).await?;
+        let stays = if crowded { Some(&name) } else { copies.last() };
+        if let Some(stays) = stays {
+            purge(parts, &bucket, stays).await?;
+        }
+    }
+    Ok(())
 }
 
-async fn make(parts: &Parts) -> Result<(), String> {
+/// Makes one, and gives its name.
+async fn make(parts: &Parts, bucket: &ObjectStore) -> Result<String, String> {
     // Of another log it would be worth nothing, and take the place of one that is.
     if let Err(Ended::Again(why) | Ended::Lost(why) | Ended::Stop(why)) =
         follow::verify(parts).await
@@ -93,7 +114,6 @@ async fn make(parts: &Parts) -> Result<(), String> {
     .await
     .map_err(|error| error.to_string())?
     .map_err(|error| error.to_string())?;
-    let bucket = parts.connection.checkpoints().await?;
     let name = format!("{NAME}{:020}", position.applied);
     let mut copy = tokio::fs::File::open(&making)
         .await
@@ -104,26 +124,35 @@ async fn make(parts: &Parts) -> Result<(), String> {
         .map_err(|error| format!("{name} can't be stored: {error}"))?;
     drop(copy);
     drop(tokio::fs::remove_file(&making).await);
+    tracing::info!(applied = position.applied, "a checkpoint is made");
+    Ok(name)
+}
+
+/// Purges the log up to a checkpoint, and removes those that are older.
+async fn purge(parts: &Parts, bucket: &ObjectStore, stays: &str) -> Result<(), String> {
+    let place = place_of(stays).ok_or_else(|| format!("{stays} is no checkpoint's name"))?;
     let stream = parts.connection.stream().await?;
     // Up to this one, and without it.
     stream
         .purge()
-        .sequence(position.applied + 1)
+        .sequence(place + 1)
         .await
         .map_err(|error| format!("the log can't be purged: {error}"))?;
-    for older in names(&bucket).await? {
-        if older < name {
+    for older in names(bucket).await? {
+        if *older < *stays {
             bucket
                 .delete(&older)
                 .await
                 .map_err(|error| format!("{older} can't be deleted: {error}"))?;
         }
     }
-    tracing::info!(
-        applied = position.applied,
-        "a checkpoint is made, and the log is purged up to it"
-    );
+    tracing::info!(up_to = place, "the log is purged");
     Ok(())
+}
+
+/// The place in the log of a checkpoint.
+fn place_of(name: &str) -> Option<u64> {
+    name.strip_prefix(NAME)?.parse().ok()
 }
 
 /// The checkpoints that there are, in their order.

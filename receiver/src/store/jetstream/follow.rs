@@ -163,7 +163,8 @@ pub(super) async fn verify(parts: &Parts) -> Result<(Stream, u64), Ended> {
             )));
         }
         if applied + 1 < info.first {
-            return Err(Ended::Lost(format!(
+            // No server that knows less would say so.
+            return Err(Ended::Stop(format!(
                 "the stream {name} begins at {}, and this receiver has read up to {applied}: the next start takes a checkpoint",
                 info.first
             )));
