@@ -82,8 +82,8 @@ async fn make_if_due(parts: &Parts) -> Result<(), String> {
     // A part of the log is in a copy already.
     let bucket = connection.checkpoints().await?;
     let copies = names(&bucket).await?;
-    let copied = copies.last().and_then(|name| place_of(name)).unwrap_or(0);
-    let count = info.last.saturating_sub(copied).min(info.messages);
+    let place = copies.last().and_then(|name| place_of(name)).unwrap_or(0);
+    let count = info.last.saturating_sub(place).min(info.messages);
     let share = u128::from(info.bytes) * u128::from(count) / u128::from(info.messages.max(1));
     let log = u64::try_from(share).unwrap_or(u64::MAX);
     if crowded || is_due(log, count) {
