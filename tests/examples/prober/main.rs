@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use futures::FutureExt as _;
 use hookswitch_tests::prober::dice::Dice;
 use hookswitch_tests::prober::load::Pace;
 use hookswitch_tests::prober::outcome::Outcome;
-use hookswitch_tests::prober::scenario::{SCENARIOS, Scenario, Settings};
+use hookswitch_tests::prober::scenario::{SCENARIOS, Scenario, Settings, UPGRADE};
 use hookswitch_tests::report;
 
 /// Who writes the page.
@@ -42,7 +42,7 @@ struct Args {
     /// What chance begins with; another one each time where it is not given
     #[arg(long)]
     seed: Option<u64>,
-    /// An earlier `hookswitch`, from which `rolling-restart` upgrades
+    /// An earlier `hookswitch`, from which `upgrade` goes: without one it is left out
     #[arg(long)]
     previous: Option<PathBuf>,
     /// Print only, and leave the page as it is
@@ -60,7 +60,7 @@ async fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut bad = Vec::new();
-    for scenario in chosen(&args.scenarios)? {
+    for scenario in chosen(&args)? {
         if !probe(&args, scenario).await? {
             bad.push(scenario.name);
         }
@@ -72,11 +72,22 @@ async fn main() -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Those that are named, or all.
-fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
+/// Those that are named, or all that can be done.
+fn chosen(args: &Args) -> Result<Vec<Scenario>> {
+    let names = &args.scenarios;
+    let misses = args.previous.is_none();
     if names.is_empty() {
-        return Ok(SCENARIOS.to_vec());
+        let mut all = SCENARIOS.to_vec();
+        if misses {
+            say("upgrade: left out, as there is no --previous PROGRAM to upgrade from")?;
+            all.retain(|it| it.name != UPGRADE);
+        }
+        return Ok(all);
     }
+    ensure!(
+        !misses || names.iter().all(|name| name != UPGRADE),
+        "{UPGRADE} goes from an earlier hookswitch: name it with --previous PROGRAM"
+    );
     let find = |name: &String| {
         let known = SCENARIOS.map(|scenario| scenario.name).join(", ");
         Scenario::find(name).with_context(|| format!("no scenario {name}: there are {known}"))

@@ -30,9 +30,12 @@ pub struct Settings {
     pub pace: Pace,
     /// What chance begins with.
     pub seed: u64,
-    /// The program that is replaced by the one that is built, in an upgrade.
+    /// The program that is replaced by the one that is built, in [`UPGRADE`].
     pub previous: Option<PathBuf>,
 }
+
+/// The scenario that needs an earlier program.
+pub const UPGRADE: &str = "upgrade";
 
 /// A scenario.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +55,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 13] = [
+pub const SCENARIOS: [Scenario; 14] = [
     Scenario {
         name: "killed",
         title: "A receiver killed",
@@ -75,7 +78,15 @@ pub const SCENARIOS: [Scenario; 13] = [
         about: "Three receivers, as Kubernetes replaces them: the pod is taken out of the Service, which load balancers learn up to 4 s later (by chance); it gets SIGTERM after the chart's `preStopSeconds` (5 s); the next one starts with other settings and takes part once it is ready. Every attempt has to be answered 200.",
         full: (5, 5),
         short: (1, 1),
-        run: |settings| Box::pin(receivers::replaced(settings)),
+        run: |settings| Box::pin(receivers::replaced(settings, None)),
+    },
+    Scenario {
+        name: UPGRADE,
+        title: "Receivers upgraded one by one",
+        about: "As before, and the receivers that go first are an earlier program: each is replaced by the one that is built, and shares the work with the other until then. Every attempt has to be answered 200.",
+        full: (1, 5),
+        short: (1, 1),
+        run: |settings| Box::pin(receivers::upgraded(settings)),
     },
     Scenario {
         name: "nats-killed",

@@ -1,5 +1,6 @@
 //! Receivers that are killed, and replaced.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::hookswitch::Hookswitch;
@@ -96,12 +97,19 @@ pub(super) async fn three_killed(settings: &Settings, stages: &[&Stage; RECEIVER
         )
 }
 
-/// Three that are replaced, one after the other.
-pub(super) async fn replaced(settings: &Settings) -> Outcome {
+/// Three of an earlier program that are replaced, one after the other.
+pub(super) async fn upgraded(settings: &Settings) -> Outcome {
+    let previous = settings.previous.as_deref();
+    let previous = previous.expect("name an earlier hookswitch: --previous PROGRAM");
+    replaced(settings, Some(previous)).await
+}
+
+/// Three that are replaced, one after the other; the first three are another program.
+pub(super) async fn replaced(settings: &Settings, first: Option<&Path>) -> Outcome {
     let mut dice = Dice::new(settings.seed);
     let servers = Nats::cluster().await;
     let mut stage = Stage::shared(QUICK, &servers, settings.takeover).await;
-    stage.start.program.clone_from(&settings.previous);
+    stage.start.program = first.map(Path::to_owned);
     let service = Service::new();
     let mut receivers: Vec<Hookswitch> = Vec::new();
     for number in 0..RECEIVERS {
@@ -135,7 +143,7 @@ pub(super) async fn replaced(settings: &Settings) -> Outcome {
         }
     }
     let verdict = trial.end().await;
-    let from = match &settings.previous {
+    let from = match first {
         Some(_) => "an earlier program by this one",
         None => "this program by itself, with other settings",
     };
