@@ -21,6 +21,8 @@ pub(crate) const PATH: &str = "/bench/hooks";
 const DESTINATIONS_OF_A_ROUTE: usize = 10;
 /// The most rules that a route may have, as the resource's schema has it.
 const RULES_OF_A_ROUTE: usize = 50;
+/// How long a start may take: one with an empty disk fetches a million events first.
+const READY: Duration = Duration::from_mins(5);
 
 /// The configuration that is served.
 #[derive(Debug, Clone, Default)]
@@ -195,7 +197,7 @@ impl Hookswitch {
         };
         while hookswitch.get("/readyz").is_err() {
             ensure!(
-                started.elapsed() < Duration::from_mins(1),
+                started.elapsed() < READY,
                 "hookswitch run did not become ready; HOOKSWITCH_BENCH_LOG=1 shows its log"
             );
             thread::sleep(Duration::from_millis(1));
