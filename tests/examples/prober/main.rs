@@ -79,7 +79,9 @@ fn chosen(args: &Args) -> Result<Vec<Scenario>> {
     if names.is_empty() {
         let mut all = SCENARIOS.to_vec();
         if misses {
-            say("upgrade: left out, as there is no --previous PROGRAM to upgrade from")?;
+            say(&format!(
+                "{UPGRADE}: left out, as there is no --previous PROGRAM to go from"
+            ))?;
             all.retain(|it| it.name != UPGRADE);
         }
         return Ok(all);
