@@ -24,6 +24,8 @@ async fn probe(name: &str) {
         seed: Dice::seed(),
         previous: None,
     };
+    // Told where it ends in the middle.
+    println!("with seed {}", settings.seed);
     let outcome = (scenario.run)(&settings).await;
     assert!(
         outcome.is_good(),

@@ -3,10 +3,11 @@
 //! - The stream has one subject, and no limit of age: what a checkpoint holds is purged. It refuses what
 //!   does not fit, and nobody can delete a message out of its middle: see [`streams`].
 //! - Connections are made again for as long as the process lives. While there is none, nothing is begun.
+//! - A server may be there and cut off from the others: who gets no answer goes to the next server.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
@@ -16,9 +17,11 @@ use async_nats::jetstream::{self, Context, ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{servers, streams};
 use crate::store::Error;
+use crate::store::embedded::state::lock;
 
 /// How long a start tries to reach the servers.
 const REACHED: Duration = Duration::from_secs(30);
@@ -27,8 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How soon a connection that has died without a word is noticed: the client gives up after two pings
 /// without an answer.
 const PING: Duration = Duration::from_secs(2);
-/// How long the servers may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long the servers may take to answer, and one is kept at least before the next is tried.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// How long the servers remember a batch, so that it can be sent again.
 pub(super) const REMEMBERED: Duration = Duration::from_mins(2);
 
@@ -159,6 +162,10 @@ struct State {
     full: AtomicBool,
     /// The last message that the servers have acknowledged to us.
     acknowledged: AtomicU64,
+    /// Which server is next.
+    turn: servers::Turn,
+    /// When one was last left for the next.
+    left: Mutex<Option<Instant>>,
 }
 
 impl Connection {
@@ -179,6 +186,8 @@ impl Connection {
             stuck: AtomicBool::new(false),
             full: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
+            turn: servers::Turn::anywhere(),
+            left: Mutex::new(None),
         });
         let client = connect(&settings, &state).await?;
         // Told by an event too, which may come later than the first question.
@@ -190,12 +199,12 @@ impl Connection {
             context,
             state,
         };
-        let until = tokio::time::Instant::now() + REACHED;
+        let until = Instant::now() + REACHED;
         loop {
             match this.prepare().await {
                 Ok(()) => return Ok(this),
                 Err(Unprepared::Refused(why)) => return Err(Error::Open(why)),
-                Err(Unprepared::Yet(error)) if tokio::time::Instant::now() > until => {
+                Err(Unprepared::Yet(error)) if Instant::now() > until => {
                     return Err(Error::Open(format!(
                         "the stream {} can't be made or changed: {error}",
                         this.name()
@@ -203,6 +212,7 @@ impl Connection {
                 }
                 Err(Unprepared::Yet(error)) => {
                     tracing::info!(%error, stream = this.name(), "the stream is not there yet; will try again");
+                    this.leave_server(&error).await;
                     tokio::time::sleep(LONGEST_PAUSE).await;
                 }
             }
@@ -351,6 +361,31 @@ impl Connection {
         self.state.turns.subscribe()
     }
 
+    /// Goes to the next server, as this one does not answer: it may be cut off from the others. Where none answers
+    /// it is no worse than to stay.
+    pub(super) async fn leave_server(&self, why: &str) {
+        if !self.is_connected() {
+            return;
+        }
+        {
+            // Whoever waits for an answer asks for it.
+            let mut left = lock(&self.state.left);
+            if left.is_some_and(|left| left.elapsed() < ANSWER) {
+                return;
+            }
+            *left = Some(Instant::now());
+        }
+        let server = self.client.server_info().server_name;
+        tracing::warn!(
+            server,
+            why,
+            "the NATS server does not answer; will connect to the next one"
+        );
+        if let Err(error) = self.client.force_reconnect().await {
+            tracing::debug!(%error, "the client has ended");
+        }
+    }
+
     /// Notes whether a batch waits for its answer for too long.
     pub(super) fn set_stuck(&self, stuck: bool) {
         self.state.stuck.store(stuck, Ordering::Relaxed);
@@ -427,7 +462,7 @@ async fn connect(settings: &Settings, state: &Arc<State>) -> Result<Client, Erro
         let options = options(settings, state).await?;
         match options.connect(servers.as_slice()).await {
             Ok(client) => return Ok(client),
-            Err(error) if tokio::time::Instant::now() > until => {
+            Err(error) if Instant::now() > until => {
                 return Err(Error::Open(format!(
                     "no NATS server of {} could be reached: {error}",
                     servers::told(&settings.urls)
@@ -443,6 +478,7 @@ async fn connect(settings: &Settings, state: &Arc<State>) -> Result<Client, Erro
 
 async fn options(settings: &Settings, state: &Arc<State>) -> Result<ConnectOptions, Error> {
     let events = Arc::clone(state);
+    let turns = Arc::clone(state);
     let mut options = ConnectOptions::new()
         .name("hookswitch-receiver")
         .max_reconnects(None)
@@ -451,6 +487,10 @@ async fn options(settings: &Settings, state: &Arc<State>) -> Result<ConnectOptio
         .reconnect_delay_callback(|tries| {
             let tries = u32::try_from(tries).unwrap_or(u32::MAX);
             (Duration::from_millis(50) * tries.min(20)).min(LONGEST_PAUSE)
+        })
+        .reconnect_to_server_callback(move |known, _| {
+            let next = turns.turn.next(&known);
+            async move { next }
         })
         .event_callback(move |event| {
             let state = Arc::clone(&events);

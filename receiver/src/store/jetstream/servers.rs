@@ -3,7 +3,9 @@
 //! A URL with a login is refused: URLs stand in logs, of ours and of the client's, and in lists of processes. Nor
 //! does the client heed it. Whatever is said of servers, also to refuse one, leaves out what stands before the `@`.
 
-use async_nats::ServerAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_nats::{ReconnectToServer, Server, ServerAddr};
 
 use crate::store::Error;
 
@@ -41,10 +43,54 @@ fn told_one(url: &str) -> String {
     scheme.map_or_else(|| host.to_owned(), |scheme| format!("{scheme}://{host}"))
 }
 
+/// Which server is next. The client prefers those that it never failed to reach; a server that is cut off from the
+/// others can be reached, so it would come back to that one for ever.
+#[derive(Debug)]
+pub(super) struct Turn(AtomicUsize);
+
+impl Turn {
+    /// Begins anywhere, so that receivers spread over the servers.
+    pub(super) fn anywhere() -> Self {
+        Self(AtomicUsize::new(usize::from(rand::random::<u16>())))
+    }
+
+    /// The one after the last, of those that are known.
+    pub(super) fn next(&self, known: &[Server]) -> Option<ReconnectToServer> {
+        let turn = self.0.fetch_add(1, Ordering::Relaxed);
+        let server = known.get(turn.checked_rem(known.len())?)?;
+        Some(ReconnectToServer {
+            addr: server.addr.clone(),
+            // That of the settings.
+            delay: None,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::jetstream::Settings;
+
+    #[test]
+    fn each_server_has_its_turn_whatever_became_of_the_last_try() {
+        let urls = ["a:4222", "b:4222", "c:4222"].map(str::to_owned);
+        let server = |(failed_attempts, addr)| Server {
+            addr,
+            failed_attempts,
+            did_connect: true,
+            is_discovered: false,
+            last_error: None,
+        };
+        let known = read(&urls).unwrap().into_iter().enumerate();
+        let known: Vec<Server> = known.map(server).collect();
+        let turn = Turn::anywhere();
+        let next = || turn.next(&known).unwrap().addr.host().to_owned();
+        let mut three = [next(), next(), next()];
+        assert_eq!(three[0], next(), "and again from the first");
+        three.sort_unstable();
+        assert_eq!(three, ["a", "b", "c"]);
+        assert!(turn.next(&[]).is_none());
+    }
 
     #[test]
     fn addresses_are_read() {

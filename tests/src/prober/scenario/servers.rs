@@ -52,14 +52,25 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
     let mut dice = Dice::new(settings.seed);
     let network = Network::start(SERVERS).await;
     let servers = Nats::cluster_in(&network).await;
+    // The first is the one that all receivers are connected to: they have to find another one by themselves.
+    let first = dice.index(SERVERS);
+    for other in others(first) {
+        network.cut(Host::Here, other);
+    }
     let (stage, service, receivers) = start(settings, &servers).await;
+    for other in others(first) {
+        network.heal(Host::Here, other);
+    }
     let mut trial = Trial::start(&stage, service, settings.pace);
     let mut gaps = Vec::new();
     for round in 0..settings.rounds {
         trial.answered(50 + dice.index(100)).await;
-        let alone = dice.index(SERVERS);
-        let others = (0..SERVERS).filter(|number| *number != alone);
-        let others: Vec<Host> = others.map(Host::Number).collect();
+        let alone = if round == 0 {
+            first
+        } else {
+            dice.index(SERVERS)
+        };
+        let others = others(alone);
         let alone = Host::Number(alone);
         let mut cuts: Vec<(Host, Host)> = others.iter().map(|other| (*other, alone)).collect();
         match round % 3 {
@@ -98,6 +109,12 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
             "from the cut until the next event is answered 200",
             spread(gaps),
         )
+}
+
+/// All servers but one.
+fn others(one: usize) -> Vec<Host> {
+    let others = (0..SERVERS).filter(|number| *number != one);
+    others.map(Host::Number).collect()
 }
 
 /// Receivers on these servers.
