@@ -99,7 +99,7 @@ pub const SCENARIOS: [Scenario; 14] = [
     Scenario {
         name: "nats-partitioned",
         title: "NATS servers cut off",
-        about: "The three NATS servers have network namespaces of their own, joined by a bridge. A random one is cut off without a word: by turns from the other two, so that they hear it and it does not hear them, and from all, the receivers included.",
+        about: "The three NATS servers have network namespaces of their own, joined by a bridge. A random one (at first the one that all receivers are connected to) is cut off without a word: by turns from the other two, so that they hear it and it does not hear them, and from all, the receivers included.",
         full: (12, 15),
         short: (3, 4),
         run: |settings| Box::pin(servers::partitioned(settings)),

@@ -7,11 +7,15 @@ use hookswitch_receiver::store::embedded::{Embedded, FILE};
 use hookswitch_receiver::store::jetstream::Settings;
 use hookswitch_receiver::store::{Accepted, Error, Store as _};
 use hookswitch_tests::servers::nats::Nats;
+use hookswitch_tests::servers::network::{Host, Network};
 use hookswitch_tests::wait;
 use tempfile::TempDir;
 
 use crate::replica::{Replica, SOON, assert_same, level, settings};
 use crate::support::{self, event, key};
+
+/// How long servers may take to agree without one, and receivers to find them.
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r16_while_the_servers_are_away_nothing_is_accepted_and_then_it_goes_on() {
@@ -48,6 +52,47 @@ async fn r16_while_the_servers_are_away_nothing_is_accepted_and_then_it_goes_on(
     one.members(2).await;
     level(&[&one, &other]).await;
     assert_same(one.dir.path(), other.dir.path());
+}
+
+/// It accepts nothing: as it hears of nobody any more, it writes that they are gone, and gets no answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r15_an_idle_receiver_goes_on_where_its_server_is_cut_off_from_the_others() {
+    let network = Network::start(3).await;
+    let servers = Nats::cluster_in(&network).await;
+    let lonely = Host::Number(0);
+    let others = [Host::Number(1), Host::Number(2)];
+    let busy = Settings {
+        replicas: 3,
+        ..settings(&servers[1], "lonely")
+    };
+    let idle = Settings {
+        urls: servers.iter().map(Nats::url).collect(),
+        ..busy.clone()
+    };
+    // So that it is connected to the one that will be cut off.
+    for other in others {
+        network.cut(Host::Here, other);
+    }
+    let idle = Replica::start(&idle).await;
+    for other in others {
+        network.heal(Host::Here, other);
+    }
+    let busy = Replica::start(&busy).await;
+    busy.members(2).await;
+    for other in others {
+        network.cut(other, lonely);
+        network.cut(lonely, other);
+    }
+    wait::until("an event to be accepted", LONG, async || {
+        busy.store().accept(event("a", "1", "body", 0)).await.ok()
+    })
+    .await;
+    wait::until("the idle one to know it", LONG, async || {
+        let known = idle.store().scan(0, 10).await.unwrap();
+        (known.len() == 1).then_some(())
+    })
+    .await;
+    busy.members(2).await;
 }
 
 /// In the middle of load, each offer ends as something, and what was accepted is there.

@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// without an answer.
 const PING: Duration = Duration::from_secs(2);
 /// How long the servers may take to answer, and one is kept at least before the next is tried.
-pub(super) const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(5);
 /// How long the servers remember a batch, so that it can be sent again.
 pub(super) const REMEMBERED: Duration = Duration::from_mins(2);
 

@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 use super::Parts;
-use super::connection::{ANSWER, Info};
+use super::connection::Info;
 use crate::store::Error;
 use crate::store::embedded::replica::{self, Message};
 use crate::store::embedded::state::lock;
@@ -54,12 +54,7 @@ pub(super) async fn run(parts: Arc<Parts>) {
             // It was followed meanwhile.
             lost_since = None;
         }
-        let lost = *lock(&parts.lost).get_or_insert_with(Instant::now);
-        if let Ended::Again(why) | Ended::Lost(why) = &ended
-            && lost.elapsed() >= ANSWER
-        {
-            parts.connection.leave_server(why).await;
-        }
+        lock(&parts.lost).get_or_insert_with(Instant::now);
         let stop = match ended {
             Ended::Again(why) => {
                 tracing::debug!(why, "the log is followed anew");
@@ -103,7 +98,6 @@ async fn follow(parts: &Parts) -> Ended {
     let every = CHECK.min(parts.connection.settings().takeover);
     let mut check = interval_at(Instant::now() + every, every);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut unanswered = false;
     loop {
         tokio::select! {
             chunk = messages.next() => {
@@ -130,15 +124,8 @@ async fn follow(parts: &Parts) -> Ended {
                 match verify(parts).await {
                     // Whoever is right is found out by a second look.
                     Err(Ended::Lost(why) | Ended::Stop(why)) => return Ended::Again(why),
-                    Err(Ended::Again(why)) => {
-                        // Once may be an election.
-                        if unanswered {
-                            parts.connection.leave_server(&why).await;
-                        }
-                        unanswered = true;
-                    }
+                    Err(Ended::Again(_)) => {}
                     Ok((stream, applied)) => {
-                        unanswered = false;
                         let waits = (Info::of(&stream).last > applied).then_some(applied);
                         if waits.is_some() && waits == waited {
                             return Ended::Again("what stands in the log does not come".to_owned());

@@ -17,6 +17,13 @@ const RECEIVERS: usize = 2;
 /// How many keep the log.
 const SERVERS: usize = 3;
 
+/// How a server is cut off, by turns.
+const WAYS: [&str; 3] = [
+    "from the other two",
+    "so that they hear it and it does not hear them",
+    "from all",
+];
+
 /// One of three servers is killed, and comes back.
 pub(super) async fn killed(settings: &Settings) -> Outcome {
     let mut dice = Dice::new(settings.seed);
@@ -62,7 +69,7 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
         network.heal(Host::Here, other);
     }
     let mut trial = Trial::start(&stage, service, settings.pace);
-    let mut gaps = Vec::new();
+    let mut gaps = [const { Vec::new() }; WAYS.len()];
     for round in 0..settings.rounds {
         trial.answered(50 + dice.index(100)).await;
         let alone = if round == 0 {
@@ -72,13 +79,11 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
         };
         let others = others(alone);
         let alone = Host::Number(alone);
+        let way = round % WAYS.len();
         let mut cuts: Vec<(Host, Host)> = others.iter().map(|other| (*other, alone)).collect();
-        match round % 3 {
-            // From the other two.
+        match way {
             0 => cuts.extend(others.iter().map(|other| (alone, *other))),
-            // It does not hear them, and they hear it.
             1 => {}
-            // From all.
             _ => {
                 cuts.extend(others.iter().map(|other| (alone, *other)));
                 cuts.extend([(alone, Host::Here), (Host::Here, alone)]);
@@ -90,7 +95,7 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
         }
         let cut = Instant::now();
         trial.answered(1).await;
-        gaps.push(cut.elapsed());
+        gaps.get_mut(way).expect("a way").push(cut.elapsed());
         trial.lasts(settings.hold).await;
         for (from, to) in &cuts {
             network.heal(*from, *to);
@@ -99,16 +104,18 @@ pub(super) async fn partitioned(settings: &Settings) -> Outcome {
         trial.mended();
     }
     let verdict = trial.end().await;
-    Outcome::new(verdict)
+    let outcome = Outcome::new(verdict)
         .fact("cut off", settings.rounds.to_string())
         .fact(
             "for at least",
             format!("{} s each", settings.hold.as_secs()),
-        )
-        .fact(
-            "from the cut until the next event is answered 200",
-            spread(gaps),
-        )
+        );
+    let ways = WAYS.into_iter().zip(gaps);
+    ways.filter(|(_, gaps)| !gaps.is_empty())
+        .fold(outcome, |outcome, (way, gaps)| {
+            let what = format!("cut off {way}: until the next event is answered 200");
+            outcome.fact(what, spread(gaps))
+        })
 }
 
 /// All servers but one.
