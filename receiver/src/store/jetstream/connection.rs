@@ -30,8 +30,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How soon a connection that has died without a word is noticed: the client gives up after two pings
 /// without an answer.
 const PING: Duration = Duration::from_secs(2);
-/// How long the servers may take to answer, and one is kept at least before the next is tried.
+/// How long the servers may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long a server that does not answer is kept: longer than the others need to elect a leader.
+const STAY: Duration = Duration::from_secs(10);
 /// How long the servers remember a batch, so that it can be sent again.
 pub(super) const REMEMBERED: Duration = Duration::from_mins(2);
 
@@ -164,8 +166,8 @@ struct State {
     acknowledged: AtomicU64,
     /// Which server is next.
     turn: servers::Turn,
-    /// When one was last left for the next.
-    left: Mutex<Option<Instant>>,
+    /// Since when there is a connection to this one, or it has answered.
+    since: Mutex<Instant>,
 }
 
 impl Connection {
@@ -186,8 +188,8 @@ impl Connection {
             stuck: AtomicBool::new(false),
             full: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
-            turn: servers::Turn::anywhere(),
-            left: Mutex::new(None),
+            turn: servers::Turn::default(),
+            since: Mutex::new(Instant::now()),
         });
         let client = connect(&settings, &state).await?;
         // Told by an event too, which may come later than the first question.
@@ -369,11 +371,11 @@ impl Connection {
         }
         {
             // Whoever waits for an answer asks for it.
-            let mut left = lock(&self.state.left);
-            if left.is_some_and(|left| left.elapsed() < ANSWER) {
+            let mut since = lock(&self.state.since);
+            if since.elapsed() < STAY {
                 return;
             }
-            *left = Some(Instant::now());
+            *since = Instant::now();
         }
         let server = self.client.server_info().server_name;
         tracing::warn!(
@@ -409,6 +411,7 @@ impl Connection {
 
     /// Notes how far the servers have acknowledged what we wrote.
     pub(super) fn acknowledge(&self, sequence: u64) {
+        *lock(&self.state.since) = Instant::now();
         self.state
             .acknowledged
             .fetch_max(sequence, Ordering::Relaxed);
@@ -446,6 +449,7 @@ impl Connection {
 
 impl State {
     fn connected(&self, connected: bool) {
+        *lock(&self.since) = Instant::now();
         self.turns.send_if_modified(|turns| {
             let changes = (*turns % 2 == 1) != connected;
             *turns += u64::from(changes);

@@ -3,11 +3,12 @@
 //! A URL with a login is refused: URLs stand in logs, of ours and of the client's, and in lists of processes. Nor
 //! does the client heed it. Whatever is said of servers, also to refuse one, leaves out what stands before the `@`.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 
 use async_nats::{ReconnectToServer, Server, ServerAddr};
 
 use crate::store::Error;
+use crate::store::embedded::state::lock;
 
 /// Reads URLs; `nats://` is meant where none says how.
 pub(super) fn read(urls: &[String]) -> Result<Vec<ServerAddr>, Error> {
@@ -43,23 +44,31 @@ fn told_one(url: &str) -> String {
     scheme.map_or_else(|| host.to_owned(), |scheme| format!("{scheme}://{host}"))
 }
 
-/// Which server is next. The client prefers those that it never failed to reach; a server that is cut off from the
-/// others can be reached, so it would come back to that one for ever.
-#[derive(Debug)]
-pub(super) struct Turn(AtomicUsize);
+/// Which server is next: another one than the last, and one that could be reached where there is one, by turns. The
+/// client alone would only ask which could be reached, so that it came back to one that is cut off from the others.
+#[derive(Debug, Default)]
+pub(super) struct Turn(Mutex<Option<ServerAddr>>);
 
 impl Turn {
-    /// Begins anywhere, so that receivers spread over the servers.
-    pub(super) fn anywhere() -> Self {
-        Self(AtomicUsize::new(usize::from(rand::random::<u16>())))
-    }
-
-    /// The one after the last, of those that are known.
+    /// The next of those that are known. The first is any, so that receivers spread over the servers.
     pub(super) fn next(&self, known: &[Server]) -> Option<ReconnectToServer> {
-        let turn = self.0.fetch_add(1, Ordering::Relaxed);
-        let server = known.get(turn.checked_rem(known.len())?)?;
+        let mut last = lock(&self.0);
+        let place = known
+            .iter()
+            .position(|server| Some(&server.addr) == last.as_ref());
+        let first = place.map_or_else(|| usize::from(rand::random::<u16>()), |place| place + 1);
+        let turns = (0..known.len()).map(|turn| (first + turn) % known.len());
+        // The last one is the last to be tried again.
+        let turns = turns.filter_map(|turn| known.get(turn));
+        let next = turns.min_by_key(|server| {
+            (
+                Some(&server.addr) == last.as_ref(),
+                server.failed_attempts > 0,
+            )
+        })?;
+        *last = Some(next.addr.clone());
         Some(ReconnectToServer {
-            addr: server.addr.clone(),
+            addr: next.addr.clone(),
             // That of the settings.
             delay: None,
         })
@@ -71,25 +80,44 @@ mod tests {
     use super::*;
     use crate::store::jetstream::Settings;
 
-    #[test]
-    fn each_server_has_its_turn_whatever_became_of_the_last_try() {
-        let urls = ["a:4222", "b:4222", "c:4222"].map(str::to_owned);
-        let server = |(failed_attempts, addr)| Server {
+    /// Servers, with how often each could not be reached.
+    fn known(failed: [usize; 3]) -> Vec<Server> {
+        let urls = ["a", "b", "c"].map(str::to_owned);
+        let servers = read(&urls).unwrap().into_iter().zip(failed);
+        let servers = servers.map(|(addr, failed_attempts)| Server {
             addr,
             failed_attempts,
             did_connect: true,
             is_discovered: false,
             last_error: None,
-        };
-        let known = read(&urls).unwrap().into_iter().enumerate();
-        let known: Vec<Server> = known.map(server).collect();
-        let turn = Turn::anywhere();
-        let next = || turn.next(&known).unwrap().addr.host().to_owned();
-        let mut three = [next(), next(), next()];
-        assert_eq!(three[0], next(), "and again from the first");
-        three.sort_unstable();
-        assert_eq!(three, ["a", "b", "c"]);
-        assert!(turn.next(&[]).is_none());
+        });
+        servers.collect()
+    }
+
+    fn next(turn: &Turn, known: &[Server]) -> String {
+        turn.next(known).unwrap().addr.host().to_owned()
+    }
+
+    #[test]
+    fn each_server_has_its_turn() {
+        for failed in [[0; 3], [3, 1, 2]] {
+            let (turn, known) = (Turn::default(), known(failed));
+            let mut three = [(); 3].map(|()| next(&turn, &known));
+            assert_eq!(next(&turn, &known), three[0], "and again from the first");
+            three.sort_unstable();
+            assert_eq!(three, ["a", "b", "c"]);
+        }
+        assert!(Turn::default().next(&[]).is_none());
+    }
+
+    #[test]
+    fn who_could_be_reached_is_tried_before_the_others_and_the_last_one_after_them() {
+        let turn = Turn::default();
+        let known = known([1, 0, 1]);
+        assert_eq!(next(&turn, &known), "b");
+        assert_eq!(next(&turn, &known), "c");
+        assert_eq!(next(&turn, &known), "b");
+        assert_eq!(next(&turn, &known[1..2]), "b", "there is no other one");
     }
 
     #[test]
