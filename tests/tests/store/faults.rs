@@ -15,7 +15,7 @@ use crate::replica::{Replica, SOON, assert_same, level, settings};
 use crate::support::{self, event, key};
 
 /// How long servers may take to agree without one, and receivers to find them.
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r16_while_the_servers_are_away_nothing_is_accepted_and_then_it_goes_on() {

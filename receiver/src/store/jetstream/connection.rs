@@ -32,8 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(2);
 /// How long the servers may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long a server that does not answer is kept: longer than the others need to elect a leader.
-const STAY: Duration = Duration::from_secs(10);
+/// How long something goes unanswered before other servers are asked: longer than they need to elect a leader.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the servers remember a batch, so that it can be sent again.
 pub(super) const REMEMBERED: Duration = Duration::from_mins(2);
 
@@ -166,8 +166,8 @@ struct State {
     acknowledged: AtomicU64,
     /// Which server is next.
     turn: servers::Turn,
-    /// Since when there is a connection to this one, or it has answered.
-    since: Mutex<Instant>,
+    /// When the last connection was made or lost.
+    changed: Mutex<Instant>,
 }
 
 impl Connection {
@@ -189,7 +189,7 @@ impl Connection {
             full: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
             turn: servers::Turn::default(),
-            since: Mutex::new(Instant::now()),
+            changed: Mutex::new(Instant::now()),
         });
         let client = connect(&settings, &state).await?;
         // Told by an event too, which may come later than the first question.
@@ -201,12 +201,12 @@ impl Connection {
             context,
             state,
         };
-        let until = Instant::now() + REACHED;
+        let began = Instant::now();
         loop {
             match this.prepare().await {
                 Ok(()) => return Ok(this),
                 Err(Unprepared::Refused(why)) => return Err(Error::Open(why)),
-                Err(Unprepared::Yet(error)) if Instant::now() > until => {
+                Err(Unprepared::Yet(error)) if began.elapsed() > REACHED => {
                     return Err(Error::Open(format!(
                         "the stream {} can't be made or changed: {error}",
                         this.name()
@@ -214,7 +214,7 @@ impl Connection {
                 }
                 Err(Unprepared::Yet(error)) => {
                     tracing::info!(%error, stream = this.name(), "the stream is not there yet; will try again");
-                    this.leave_server(&error).await;
+                    this.leave_server(began.elapsed(), &error).await;
                     tokio::time::sleep(LONGEST_PAUSE).await;
                 }
             }
@@ -363,19 +363,19 @@ impl Connection {
         self.state.turns.subscribe()
     }
 
-    /// Goes to the next server, as this one does not answer: it may be cut off from the others. Where none answers
-    /// it is no worse than to stay.
-    pub(super) async fn leave_server(&self, why: &str) {
-        if !self.is_connected() {
+    /// Goes to the next server where something went unanswered for too long: this one may be cut off from the others.
+    /// Where none answers it is no worse than to stay.
+    pub(super) async fn leave_server(&self, unanswered: Duration, why: &str) {
+        if unanswered < PATIENCE || !self.is_connected() {
             return;
         }
         {
             // Whoever waits for an answer asks for it.
-            let mut since = lock(&self.state.since);
-            if since.elapsed() < STAY {
+            let mut changed = lock(&self.state.changed);
+            if changed.elapsed() < ANSWER {
                 return;
             }
-            *since = Instant::now();
+            *changed = Instant::now();
         }
         let server = self.client.server_info().server_name;
         tracing::warn!(
@@ -411,7 +411,6 @@ impl Connection {
 
     /// Notes how far the servers have acknowledged what we wrote.
     pub(super) fn acknowledge(&self, sequence: u64) {
-        *lock(&self.state.since) = Instant::now();
         self.state
             .acknowledged
             .fetch_max(sequence, Ordering::Relaxed);
@@ -449,7 +448,7 @@ impl Connection {
 
 impl State {
     fn connected(&self, connected: bool) {
-        *lock(&self.since) = Instant::now();
+        *lock(&self.changed) = Instant::now();
         self.turns.send_if_modified(|turns| {
             let changes = (*turns % 2 == 1) != connected;
             *turns += u64::from(changes);

@@ -166,8 +166,8 @@ async fn send(parts: &Parts, batch: u64, bytes: &[u8]) {
                 }
                 if began.elapsed() > ACKNOWLEDGED {
                     connection.set_stuck(true);
-                    connection.leave_server(&why).await;
                 }
+                connection.leave_server(began.elapsed(), &why).await;
                 if began.elapsed() > GIVEN_UP {
                     // So that others are tried; they tell when it goes on.
                     connection.set_stuck(false);
