@@ -1,4 +1,4 @@
-//! The addresses of the servers, and how they may be told.
+//! The addresses of the servers, whose turn it is, and how they may be told.
 //!
 //! A URL with a login is refused: URLs stand in logs, of ours and of the client's, and in lists of processes. Nor
 //! does the client heed it. Whatever is said of servers, also to refuse one, leaves out what stands before the `@`.
