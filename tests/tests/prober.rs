@@ -10,6 +10,7 @@ use hookswitch_tests::prober::load::Pace;
 use hookswitch_tests::prober::scenario::{Scenario, Settings};
 
 /// Runs a scenario's short form.
+#[expect(clippy::print_stdout, reason = "the seed is shown where a test fails")]
 async fn probe(name: &str) {
     let scenario = Scenario::find(name).expect("there is such a scenario");
     let (rounds, hold) = scenario.short;
@@ -24,7 +25,6 @@ async fn probe(name: &str) {
         seed: Dice::seed(),
         previous: None,
     };
-    // Told where it ends in the middle.
     println!("with seed {}", settings.seed);
     let outcome = (scenario.run)(&settings).await;
     assert!(
