@@ -109,8 +109,7 @@ pub(super) fn attach(
                 refusal: refusal.filter(|_| *version == Version::Current),
             });
         }
-        keys.sort_unstable();
-        keys.dedup();
+        let keys = route::as_entry(keys);
         if resolved.entry.subscriptions != keys {
             Arc::make_mut(&mut resolved.entry).subscriptions = keys;
         }

@@ -38,6 +38,13 @@ pub(super) struct Resolved {
     pub(super) parents: Vec<ObjectKey>,
 }
 
+/// Subscriptions as an entry names them: sorted, each once.
+pub(super) fn as_entry(mut keys: Vec<ObjectKey>) -> Vec<ObjectKey> {
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 /// The subscriptions that a spec names, in the order in which it does.
 fn parents(spec: &EventRouteSpec, namespace: &str) -> Vec<ObjectKey> {
     let key = |it: &spec::SubscriptionRef| {
@@ -84,13 +91,10 @@ pub(super) fn resolve(
         rule(it, &field, &named, context, problems)
     });
     let parents = parents(spec, context.namespace);
-    let mut subscriptions = parents.clone();
-    subscriptions.sort_unstable();
-    subscriptions.dedup();
     let entry = snapshot::Route {
         origin,
         // As they are where all of them take it, which is the rule.
-        subscriptions,
+        subscriptions: as_entry(parents.clone()),
         rules: rules.collect(),
         loop_guard: self::loop_guard(loop_guard.as_ref(), &destinations, problems),
         destinations,
