@@ -40,11 +40,10 @@ clients: ## Drive the stand-ins with client libraries of the real APIs; needs Py
 	@tests/clients/run
 
 prober: needs servers ## Break things under load, into docs/reliability.md: all, or SCENARIOS="killed edits"
-	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins --example prober
+	$(CARGO) build --locked --profile $(PROFILE) --workspace $(if $(filter dev,$(PROFILE)),--bins) --example prober
 	@$(dir $(BIN))examples/prober $(SCENARIOS) $(ARGUMENTS)
 
 bench: ## Measure beside the machine's own limits, into docs/benchmarks.md: all, or SECTIONS="accept scale"
-	$(CARGO) build --locked --release --workspace --bins --bench system # the features of the next line: nothing is built twice
 	$(CARGO) bench --locked --workspace --bench system -- $(SECTIONS)
 
 generate: ## Write the generated files anew: crds/*.yaml, and the chart's copies of them

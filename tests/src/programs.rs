@@ -16,12 +16,12 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         .nth(2)
         .expect("tests are in target/<profile>/deps");
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--locked", "--workspace", "--bins"]);
+    build.args(["build", "--locked", "--workspace", "--bins"]);
     if profile.ends_with("release") {
-        // As `make bench` has built them: they are measured as they are installed.
+        // They are measured as they are installed: without the features that only tests ask for. That takes long, so it is shown.
         build.arg("--release");
     } else {
-        build.args(["--test", ANY_TEST]);
+        build.args(["--quiet", "--test", ANY_TEST]);
     }
     let built = build.status().expect("cargo starts");
     assert!(built.success(), "building the programs failed: {built}");
