@@ -16,6 +16,14 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         .nth(2)
         .expect("tests are in target/<profile>/deps");
     let mut build = Command::new(cargo);
+    // What cargo tells a test of its package: build scripts that ask for their own would run again, and all behind them.
+    let told = std::env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    }) {
+        build.env_remove(name);
+    }
     build.args(["build", "--locked", "--workspace", "--bins"]);
     if profile.ends_with("release") {
         // They are measured as they are installed: without the features that only tests ask for. That takes long, so it is shown.
