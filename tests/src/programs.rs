@@ -17,12 +17,11 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         .expect("tests are in target/<profile>/deps");
     let mut build = Command::new(cargo);
     // What cargo tells a test of its package: build scripts that ask for their own would run again, and all behind them.
-    let told = std::env::vars_os().map(|(name, _)| name);
-    for name in told.filter(|name| {
-        let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-    }) {
-        build.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&name);
+        }
     }
     build.args(["build", "--locked", "--workspace", "--bins"]);
     if profile.ends_with("release") {

@@ -481,7 +481,7 @@ async fn connect(settings: &Settings, state: &Arc<State>) -> Result<Client, Erro
 
 async fn options(settings: &Settings, state: &Arc<State>) -> Result<ConnectOptions, Error> {
     let events = Arc::clone(state);
-    let turns = Arc::clone(state);
+    let order = Arc::clone(state);
     let mut options = ConnectOptions::new()
         .name("hookswitch-receiver")
         .max_reconnects(None)
@@ -492,7 +492,7 @@ async fn options(settings: &Settings, state: &Arc<State>) -> Result<ConnectOptio
             (Duration::from_millis(50) * tries.min(20)).min(LONGEST_PAUSE)
         })
         .reconnect_to_server_callback(move |known, _| {
-            let next = turns.turn.next(&known);
+            let next = order.turn.next(&known);
             async move { next }
         })
         .event_callback(move |event| {

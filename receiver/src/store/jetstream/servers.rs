@@ -53,19 +53,13 @@ impl Turn {
     /// The next of those that are known. The first is any, so that receivers spread over the servers.
     pub(super) fn next(&self, known: &[Server]) -> Option<ReconnectToServer> {
         let mut last = lock(&self.0);
-        let place = known
-            .iter()
-            .position(|server| Some(&server.addr) == last.as_ref());
+        let is_last = |server: &Server| Some(&server.addr) == last.as_ref();
+        let place = known.iter().position(is_last);
         let first = place.map_or_else(|| usize::from(rand::random::<u16>()), |place| place + 1);
         let turns = (0..known.len()).map(|turn| (first + turn) % known.len());
-        // The last one is the last to be tried again.
         let turns = turns.filter_map(|turn| known.get(turn));
-        let next = turns.min_by_key(|server| {
-            (
-                Some(&server.addr) == last.as_ref(),
-                server.failed_attempts > 0,
-            )
-        })?;
+        // The last one is the last to be tried again.
+        let next = turns.min_by_key(|server| (is_last(server), server.failed_attempts > 0))?;
         *last = Some(next.addr.clone());
         Some(ReconnectToServer {
             addr: next.addr.clone(),
